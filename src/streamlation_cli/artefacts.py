@@ -1,0 +1,97 @@
+"""Files the toolkit makes: written beside their target and renamed when whole, so that no half file looks finished."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import OutputFailed, UsageError
+
+STDOUT = "-"
+
+
+class Artefact:
+    """One output being written; `-` is standard output.
+
+    `commit` gives the file its name. `abandon` leaves what was written so far as `NAME.part` (nothing good is lost), or
+    nothing where nothing was written. Raises OutputFailed where the system refuses.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.part = Path(target + ".part")
+        """Where the bytes go until `commit`; a muxer may write it itself."""
+        self._stream: BinaryIO | None = None
+        if target != STDOUT:
+            with writing(target):
+                parent = Path(target).parent
+                if not parent.is_dir():
+                    raise OutputFailed(f"{target}: there is no folder {parent}; make it first")
+                self.part.touch()
+
+    def write(self, data: bytes) -> None:
+        """Appends `data`; on standard output it is out at once."""
+        with writing(self.target):
+            if self._stream is None:
+                if self.target == STDOUT:
+                    from .stdio import stdout
+
+                    self._stream = stdout()
+                else:
+                    self._stream = self.part.open("wb")
+            self._stream.write(data)
+            if self.target == STDOUT:
+                self._stream.flush()
+
+    def commit(self) -> None:
+        """The artefact is whole."""
+        with writing(self.target):
+            self._close()
+            if self.target != STDOUT:
+                os.replace(self.part, self.target)
+
+    def abandon(self) -> None:
+        """The artefact will not be whole."""
+        with contextlib.suppress(OSError):  # the failure that led here is already being reported
+            self._close()
+        if self.target != STDOUT and self.part.exists() and self.part.stat().st_size == 0:
+            self.part.unlink()
+
+    def _close(self) -> None:
+        if self._stream is not None and self.target != STDOUT:
+            self._stream.close()
+
+
+@contextlib.contextmanager
+def writing(target: str):  # type: ignore[no-untyped-def]
+    """Turns an OSError into OutputFailed that names the target; a closed pipe stays a BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailed(f"{target}: {error.strerror or error}") from error
+
+
+class Targets:
+    """Output names for the sessions of one run: `{session}` in a name becomes the session's name.
+
+    >>> Targets("{session}.srt").of("talk")
+    'talk.srt'
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._owner: dict[str, str] = {}
+
+    def of(self, session: str) -> str:
+        """The target of a session; raises UsageError where two sessions would share one."""
+        target = self._name.replace("{session}", session.replace("/", "_"))
+        owner = self._owner.setdefault(target, session)
+        if owner != session:
+            raise UsageError(
+                f"{target}: sessions {owner!r} and {session!r} would both be written here; put {{session}} in the name"
+            )
+        return target

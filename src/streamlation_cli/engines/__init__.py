@@ -1,0 +1,155 @@
+"""What the stages ask of an engine, and the one registry of engines.
+
+An engine does its one job on whole inputs. Batching, caching, filtering, retries and time-fitting are the stages'
+work, the same for every engine. Importing this module imports no engine library;
+`engine_class` imports the one asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import Unavailable, UsageError
+
+Samples = npt.NDArray[np.float32]
+"""Mono audio, shape (samples,), float32 in [-1, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpokenWord:
+    """A recognised word; times are seconds from the start of its utterance."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How a batch of utterances is to be decoded."""
+
+    language: str | None = None
+    """Language code, or None to detect it for each utterance."""
+    task: Literal["transcribe", "translate"] = "transcribe"
+    beam_size: int = 5
+    temperature: float = 0.0
+    padded: bool = False
+    """Encode with the model's full context instead of the utterance's own length plus a margin."""
+    initial_prompt: str = ""
+    hotwords: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognition:
+    """What an engine heard in one utterance."""
+
+    text: str
+    language: str
+    language_probability: float = 1.0
+    average_log_probability: float = 0.0
+    """Mean log-probability a token, natural logarithm."""
+    no_speech_probability: float = 0.0
+    words: tuple[SpokenWord, ...] = ()
+
+
+class Recognizer(Protocol):
+    """Speech to text."""
+
+    def recognize(self, utterances: Sequence[Samples], decoding: Decoding) -> list[Recognition]:
+        """One recognition an utterance, in order; utterances are 16 kHz and at most 30 s long."""
+
+    def close(self) -> None:
+        """Frees the model."""
+
+
+class Translator(Protocol):
+    """Text to text, for one direction of one language pair."""
+
+    identity: str
+    """Names the engine and its weights: the same identity gives the same translation. Part of every cache key."""
+
+    def translate(self, sentences: Sequence[str]) -> list[str]:
+        """One translation a sentence, in order."""
+
+    def close(self) -> None:
+        """Frees the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """Synthesized speech."""
+
+    samples: Samples = field(repr=False)
+    sample_rate_hz: int
+
+
+class Synthesizer(Protocol):
+    """Text to speech, in one voice."""
+
+    identity: str
+    """Names the engine, its weights and the voice. Part of every cache key."""
+    voice: str
+
+    def synthesize(self, text: str, tempo: float = 1.0) -> Sound:
+        """Speech of `text`, `tempo` times as fast as the voice's own pace (0.5 to 2)."""
+
+    def close(self) -> None:
+        """Frees the voice."""
+
+
+REGISTRY: dict[str, dict[str, str]] = {
+    "recognizer": {
+        "whisper": "whisper:WhisperRecognizer",
+        "stub": "stub:StubRecognizer",
+    },
+    "translator": {
+        "firefox": "firefox:FirefoxTranslator",
+        "ct2": "ct2:Ct2Translator",
+        "stub": "stub:StubTranslator",
+    },
+    "synthesizer": {
+        "piper": "piper:PiperSynthesizer",
+        "espeak": "espeak:EspeakSynthesizer",
+        "stub": "stub:StubSynthesizer",
+    },
+}
+"""Engine kind → name → `module:Class` below this package. An engine is listed here or it does not exist."""
+
+EXTRAS = {"faster_whisper": "asr", "fxtranslate": "firefox", "ctranslate2": "ct2", "sentencepiece": "ct2",
+          "espeakng_loader": "espeak", "piper": "piper", "onnxruntime": "asr", "tokenizers": "asr"}  # fmt: skip
+"""Imported library → the extra that installs it."""
+
+
+def engine_class(kind: str, name: str) -> Any:
+    """The class of an engine; raises UsageError for an unknown name, Unavailable where its library is missing."""
+    engines = REGISTRY[kind]
+    if name not in engines:
+        raise UsageError(f"no {kind} is called {name!r}; there are: {', '.join(engines)}")
+    module_name, class_name = engines[name].split(":")
+    with needs_extra(name):
+        return getattr(importlib.import_module(f".{module_name}", __name__), class_name)
+
+
+class needs_extra:
+    """Turns a missing library into one line that names the extra to install."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, ModuleNotFoundError):
+            extra = EXTRAS.get((error.name or "").partition(".")[0])
+            if extra:
+                raise Unavailable(
+                    f"{self._what} needs the Python package {error.name}; install it with: pip install 'streamlation[{extra}]'"
+                ) from error
