@@ -10,6 +10,7 @@
     ├── InputMissing             no-input         66
     ├── Unavailable              unavailable      69
     │   ├── ModelMissing         model-missing    69
+    │   ├── ModelDamaged         model-damaged    69
     │   ├── PairMissing          pair-missing     69
     │   └── OfflineRefused       offline          69
     ├── OutputFailed             output           74
@@ -92,6 +93,12 @@ class ModelMissing(Unavailable):
     """Weights are not installed; the message says how to get them."""
 
     code = "model-missing"
+
+
+class ModelDamaged(Unavailable):
+    """Weights are not what their SHA-256 says; the message says how to get good ones."""
+
+    code = "model-damaged"
 
 
 class PairMissing(Unavailable):
