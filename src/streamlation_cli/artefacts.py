@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,7 +50,7 @@ class Artefact:
         with writing(self.target):
             self._close()
             if self.target != STDOUT:
-                os.replace(self.part, self.target)
+                self.part.replace(self.target)
 
     def abandon(self) -> None:
         """The artefact will not be whole."""
@@ -65,7 +65,7 @@ class Artefact:
 
 
 @contextlib.contextmanager
-def writing(target: str):  # type: ignore[no-untyped-def]
+def writing(target: str) -> Iterator[None]:
     """Turns an OSError into OutputFailed that names the target; a closed pipe stays a BrokenPipeError."""
     try:
         yield

@@ -64,13 +64,13 @@ def option(
         name=name, short=short, help=help, metavar=metavar, choices=choices, minimum=minimum, maximum=maximum,
         repeatable=repeatable, shared=shared, kind=kind or (str if default is None or repeatable else type(default)),
     )  # fmt: skip
-    return dataclasses.field(default=default, metadata={"flag": flag})  # type: ignore[return-value]
+    return dataclasses.field(default=default, metadata={"flag": flag})
 
 
 def argument(name: str, default: T, *, help: str = "", repeatable: bool = False) -> T:
     """A dataclass field that is a positional argument, such as `INPUT`."""
     flag = Flag(name=name, help=help, positional=True, repeatable=repeatable)
-    return dataclasses.field(default=default, metadata={"flag": flag})  # type: ignore[return-value]
+    return dataclasses.field(default=default, metadata={"flag": flag})
 
 
 def flags_of(options_class: type) -> dict[str, Flag]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Unavailable, UsageError
+from ..options import option
 
 Samples = npt.NDArray[np.float32]
 """Mono audio, shape (samples,), float32 in [-1, 1]."""
@@ -102,6 +103,23 @@ class Synthesizer(Protocol):
 
     def close(self) -> None:
         """Frees the voice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StubOptions:
+    """What the options of every stage with an engine inherit, for `--engine stub`."""
+
+    stub_delay_ms: int = option(
+        "--stub-delay-ms", 0, minimum=0, shared=True, metavar="MS", help="with --engine stub: how long each call takes"
+    )
+    stub_error_rate: float = option(
+        "--stub-error-rate", 0.0, minimum=0, maximum=1, shared=True, help="with --engine stub: share of calls that fail"
+    )
+    stub_seed: int = option("--stub-seed", 0, shared=True, help="with --engine stub: another seed gives other text")
+
+    def stub_settings(self) -> dict[str, Any]:
+        """Keyword arguments of a stub engine."""
+        return {"delay_ms": self.stub_delay_ms, "error_rate": self.stub_error_rate, "seed": self.stub_seed}
 
 
 REGISTRY: dict[str, dict[str, str]] = {

@@ -5,7 +5,9 @@ A stage module has a docstring (the text of its man page), a frozen dataclass `O
     stage(options) -> Stage              a filter: records in, records out
     source(options) -> Iterator[Record]  a source: no upstream
     command(options) -> int              a tool that handles no records; returns the exit status
+    command(options, chain) -> code      the chain itself; returns the first error code, or None
 
+A source or filter with `listing(options) -> str | None` has that text printed instead of running, where it is not None.
 A filter that can write an artefact to standard output has `takes_stdout(options) -> bool`: then no records go there.
 """
 
@@ -22,7 +24,7 @@ class Verb:
     """One row of the table."""
 
     name: str
-    kind: Literal["source", "filter", "tool"]
+    kind: Literal["source", "filter", "tool", "chain"]
     summary: str
 
     def module(self) -> ModuleType:
@@ -37,7 +39,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("translate", "filter", "translate transcripts, a whole sentence at a time"),
     Verb("dub", "filter", "speak translations on the source's times; write an audio track"),
     Verb("subtitle", "filter", "lay text out as readable captions: SRT, VTT, ASS, text or cues"),
-    Verb("run", "tool", "the whole chain in one process: input to captions and a dubbed track"),
+    Verb("run", "chain", "the whole chain in one process: input to captions and a dubbed track"),
     Verb("models", "tool", "list, pull, verify, locate and bundle model weights"),
     Verb("doctor", "tool", "report what this machine has and which preset fits it"),
 )

@@ -1,0 +1,139 @@
+"""One verb as a process: stdin ─► decode ─► stage ─► encode ─► stdout.
+
+Failures travel as records. A line that cannot be read becomes a fatal `error` for every open session, so the stage
+yields its tail and the stage downstream learns why the stream ends; the exit status is that of the first error that
+passes, here or upstream.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
+
+import msgspec
+
+from . import ndjson, render, stdio
+from .errors import OutputFailed, StreamlationError
+from .records import AnyRecord, Eos, Error, Header, Status, StreamRecord, Unknown, ends_session, type_name
+from .sessions import Stage
+
+Observer = Callable[[str, StreamRecord], None]
+"""Called with a stage's name and each record it yields."""
+
+
+def contained(name: str, stage: Stage) -> Stage:
+    """`stage` so wrapped that it ends every session it began, counts what it wrote, and reports its own errors.
+
+    A bug in the stage becomes a fatal `internal` error for each open session instead of a traceback in mid-stream.
+    """
+    logger = logging.getLogger(f"streamlation.{name}")
+
+    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+        counts: dict[str, dict[str, int]] = {}
+        try:
+            for record in stage(records):
+                yield _counted(record, counts)
+                if isinstance(record, Error) and record.stage == name:
+                    logger.error("%s", record.message)
+        except (GeneratorExit, BrokenPipeError):
+            raise
+        except stdio.Interrupted as interrupted:
+            yield from _fatal(counts, name, interrupted.code, "interrupted")
+        except StreamlationError as error:
+            logger.error("%s", error.message)
+            yield from _fatal(counts, name, error.code, error.message)
+        except Exception as error:
+            message = f"internal error, please report it: {type(error).__name__}: {error}"
+            logger.error("%s", message, exc_info=logger.isEnabledFor(logging.INFO))
+            yield from _fatal(counts, name, "internal", message)
+
+    return run
+
+
+def _counted(record: StreamRecord, counts: dict[str, dict[str, int]]) -> StreamRecord:
+    if isinstance(record, Unknown):
+        return record
+    session = record.session
+    if ends_session(record):
+        seen = counts.pop(session, {})
+        if isinstance(record, Eos) and record.counts != seen:
+            return msgspec.structs.replace(record, counts=seen)
+        return record
+    if isinstance(record, Header):
+        counts[session] = {}
+    if session in counts:
+        name = type_name(record)
+        counts[session][name] = counts[session].get(name, 0) + 1
+    return record
+
+
+def _fatal(open_sessions: Iterable[str], stage: str, code: str, message: str) -> Iterator[Error]:
+    for session in list(open_sessions) or [""]:
+        yield Error(session, stage=stage, code=code, message=" ".join(message.split()), fatal=True)
+
+
+def incoming(reader: ndjson.Reader, name: str) -> Iterator[StreamRecord]:
+    """The reader's records; what stops it becomes a fatal error of stage `name` for each session still open."""
+    try:
+        yield from reader
+    except stdio.Interrupted as interrupted:
+        yield from _fatal(reader.open_sessions, name, interrupted.code, "interrupted")
+    except StreamlationError as error:
+        yield from _fatal(reader.open_sessions, name, error.code, error.message)
+
+
+class Outcome:
+    """The first error code among the records seen."""
+
+    def __init__(self) -> None:
+        self.code: str | None = None
+
+    def see(self, record: StreamRecord) -> None:
+        """Notes an `error` record, fatal or not."""
+        if isinstance(record, Error) and self.code is None:
+            self.code = record.code
+
+
+def run(
+    name: str, stage: Stage, *, upstream: BinaryIO | None, records_out: bool, as_text: bool, events: Observer
+) -> str | None:
+    """Runs `stage` between `upstream` (None for a source) and standard output; returns the first error code, or None.
+
+    A closed pipe downstream ends it quietly; raises OutputFailed where standard output takes no more for another reason.
+    """
+    reader = ndjson.Reader(upstream) if upstream is not None else None
+    records: Iterable[StreamRecord] = incoming(reader, name) if reader is not None else ()
+    out = stdio.stdout()
+    outcome = Outcome()
+    produced = contained(name, stage)(records)
+    try:
+        for record in produced:
+            outcome.see(record)
+            events(name, record)
+            if not records_out:
+                continue
+            if as_text:
+                out.write(render.line(record).encode())
+            else:
+                out.write((reader and reader.line_of(record)) or _encode(record))
+            out.flush()
+    except BrokenPipeError:
+        stdio.discard_stdout()
+    except OSError as error:
+        stdio.discard_stdout()
+        raise OutputFailed(f"standard output: {error.strerror or error}") from error
+    finally:
+        produced.close()  # type: ignore[attr-defined]
+    return outcome.code
+
+
+def _encode(record: StreamRecord) -> bytes:
+    assert not isinstance(record, Unknown), "a record of unknown type has no bytes but those it was read from"
+    known: AnyRecord = record
+    return ndjson.encode(known)
+
+
+def is_status(record: StreamRecord) -> bool:
+    """Whether `--events` is to have it."""
+    return isinstance(record, Status | Error | Header | Eos)

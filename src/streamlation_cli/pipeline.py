@@ -1,0 +1,123 @@
+"""The stages of one process: a thread each, bounded channels between them.
+
+source ─► thread ─channel─► thread ─channel─► … ─channel─► the caller's loop
+            │ a full channel makes the stage upstream wait; a consumer that goes away makes it stop
+            ▼
+      errors are records: a stage that fails ends its sessions with a fatal error, and the tail still comes through
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from .filter import Observer, contained
+from .records import StreamRecord
+from .sessions import Stage
+
+CAPACITY = 256
+"""Records a channel holds; about two minutes of PCM, a few seconds of packets."""
+
+
+class Cancelled(Exception):
+    """The consumer of a channel has gone away."""
+
+
+class Channel:
+    """A bounded queue between two threads whose either end can be closed."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._items: deque[StreamRecord] = deque()
+        self._capacity = capacity
+        self._changed = threading.Condition()
+        self._ended = False
+        self._cancelled = False
+
+    def put(self, item: StreamRecord) -> None:
+        """Waits for room; raises Cancelled where nobody will take it."""
+        with self._changed:
+            while len(self._items) >= self._capacity and not self._cancelled:
+                self._changed.wait()
+            if self._cancelled:
+                raise Cancelled
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Nothing more will be put."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def cancel(self) -> None:
+        """Nothing more will be taken."""
+        with self._changed:
+            self._cancelled = True
+            self._items.clear()
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[StreamRecord]:
+        try:
+            while True:
+                with self._changed:
+                    while not self._items and not self._ended:
+                        self._changed.wait()
+                    if not self._items:
+                        return
+                    item = self._items.popleft()
+                    self._changed.notify_all()
+                yield item
+                del item
+        finally:
+            self.cancel()
+
+
+def run(
+    source: Iterable[StreamRecord], stages: Sequence[tuple[str, Stage]], *, observe: Observer | None = None
+) -> Iterator[StreamRecord]:
+    """What the last stage yields; `observe` is told of what every stage yields, in that stage's thread.
+
+    Closing the returned iterator stops every thread.
+    """
+    threads = []
+    upstream: Iterable[StreamRecord] = source
+    for name, stage in stages:
+        channel = Channel()
+        produced = contained(name, stage)(upstream)
+        threads.append(
+            threading.Thread(
+                target=_drive, args=(name, upstream, produced, channel, observe), name=f"stage {name}", daemon=True
+            )
+        )
+        upstream = channel
+    for thread in threads:
+        thread.start()
+    output = iter(upstream)
+    try:
+        yield from output
+    finally:
+        output.close()  # type: ignore[attr-defined]
+        for thread in threads:
+            thread.join()
+
+
+def _drive(
+    name: str,
+    upstream: Iterable[StreamRecord],
+    produced: Iterator[StreamRecord],
+    channel: Channel,
+    observe: Observer | None,
+) -> None:
+    try:
+        for record in produced:
+            if observe is not None:
+                observe(name, record)
+            channel.put(record)
+    except Cancelled:
+        pass  # whoever cancelled knows why; below the stage upstream is told
+    finally:
+        if isinstance(upstream, Channel):
+            upstream.cancel()
+        produced.close()  # type: ignore[attr-defined]
+        channel.end()
