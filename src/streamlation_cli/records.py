@@ -70,7 +70,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, weakref=True, tag_
     """The session this record belongs to; sessions may be interleaved in one stream."""
 
 
-class Header(Record, kw_only=True):
+class Header(Record, frozen=True, kw_only=True):
     """First record of a session."""
 
     proto: int
@@ -89,7 +89,7 @@ class Header(Record, kw_only=True):
     """Language that `translate` translates into; empty upstream of it."""
 
 
-class Packet(Record, kw_only=True):
+class Packet(Record, frozen=True, kw_only=True):
     """Demuxed media, still compressed."""
 
     seq: int
@@ -104,7 +104,7 @@ class Packet(Record, kw_only=True):
     """Samples for the decoder to drop at the start and the end of this packet's audio."""
 
 
-class Pcm(Record, kw_only=True):
+class Pcm(Record, frozen=True, kw_only=True):
     """16 kHz mono signed 16-bit little-endian samples."""
 
     seq: int
@@ -117,7 +117,7 @@ class Pcm(Record, kw_only=True):
     speech_probability: float | None = None
 
 
-class Transcript(Record, kw_only=True):
+class Transcript(Record, frozen=True, kw_only=True):
     """Recognised text: an utterance, or a revision of one."""
 
     id: str
@@ -137,7 +137,7 @@ class Transcript(Record, kw_only=True):
     emitted_at: float | None = None
 
 
-class Translation(Record, kw_only=True):
+class Translation(Record, frozen=True, kw_only=True):
     """Translated text: one whole sentence, laid on the times of the words it translates."""
 
     id: str
@@ -165,7 +165,7 @@ class Translation(Record, kw_only=True):
     emitted_at: float | None = None
 
 
-class Speech(Record, kw_only=True):
+class Speech(Record, frozen=True, kw_only=True):
     """Synthesized audio of one utterance: mono signed 16-bit little-endian samples."""
 
     id: str
@@ -182,7 +182,7 @@ class Speech(Record, kw_only=True):
     emitted_at: float | None = None
 
 
-class Cue(Record, kw_only=True):
+class Cue(Record, frozen=True, kw_only=True):
     """A caption event."""
 
     op: Literal["add", "update", "remove"]
@@ -198,7 +198,7 @@ class Cue(Record, kw_only=True):
     emitted_at: float | None = None
 
 
-class Discontinuity(Record, kw_only=True):
+class Discontinuity(Record, frozen=True, kw_only=True):
     """A gap, a reconnect or a clock jump in the source's timeline."""
 
     at_ms: int
@@ -207,7 +207,7 @@ class Discontinuity(Record, kw_only=True):
     reason: str
 
 
-class Status(Record, kw_only=True):
+class Status(Record, frozen=True, kw_only=True):
     """What a stage says of itself."""
 
     stage: str
@@ -220,7 +220,7 @@ class Status(Record, kw_only=True):
     emitted_at: float | None = None
 
 
-class Error(Record, kw_only=True):
+class Error(Record, frozen=True, kw_only=True):
     """Something failed; a fatal one ends its session."""
 
     stage: str
@@ -230,7 +230,7 @@ class Error(Record, kw_only=True):
     fatal: bool
 
 
-class Eos(Record, kw_only=True):
+class Eos(Record, frozen=True, kw_only=True):
     """End of a session that is whole."""
 
     reason: str = "end"
