@@ -38,6 +38,9 @@ class Decoding:
 
     language: str | None = None
     """Language code, or None to detect it for each utterance."""
+    likely_language: str = ""
+    """With `language` None: the language of an utterance whose detection is less sure than `sure_of_language`."""
+    sure_of_language: float = 0.0
     task: Literal["transcribe", "translate"] = "transcribe"
     beam_size: int = 5
     temperature: float = 0.0
@@ -62,6 +65,9 @@ class Recognition:
 
 class Recognizer(Protocol):
     """Speech to text."""
+
+    workers: int
+    """How many threads may call `recognize` at once."""
 
     def recognize(self, utterances: Sequence[Samples], decoding: Decoding) -> list[Recognition]:
         """One recognition an utterance, in order; utterances are 16 kHz and at most 30 s long."""

@@ -1,0 +1,78 @@
+"""Whisper's input: log-mel spectrograms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from . import Samples
+
+SAMPLE_RATE_HZ = 16_000
+HOP = 160
+"""Samples a frame: 10 ms."""
+FFT = 400
+
+Mel = npt.NDArray[np.float32]
+
+
+class MelSpectrogram:
+    """Log-mel features as Whisper was trained on."""
+
+    def __init__(self, bands: int) -> None:
+        self.bands = bands
+        self._window = np.hanning(FFT + 1)[:-1].astype(np.float32)
+        self._filters = mel_filters(bands)
+
+    def batch(self, utterances: Sequence[Samples], frames: int) -> Mel:
+        """Shape (utterances, bands, frames): each utterance followed by silence up to `frames`, normalised by itself."""
+        return np.stack([self.one(samples, frames) for samples in utterances])
+
+    def one(self, samples: Samples, frames: int) -> Mel:
+        """Shape (bands, frames). Only the frames that hold sound are transformed; silence is known beforehand."""
+        heard = min(frames, len(samples) // HOP + 2)
+        padded = np.zeros(heard * HOP + FFT, np.float32)
+        centred = samples[: heard * HOP + FFT // 2]
+        padded[FFT // 2 : FFT // 2 + len(centred)] = centred
+        if len(samples) > FFT // 2:
+            padded[: FFT // 2] = samples[FFT // 2 : 0 : -1]
+        framed = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP][:heard]
+        spectrum = np.fft.rfft(framed * self._window, axis=1)
+        power = spectrum.real**2 + spectrum.imag**2
+        mel = np.log10(np.maximum(self._filters @ power.T, 1e-10))
+        out = np.full((self.bands, frames), -10.0, np.float32)
+        out[:, :heard] = mel
+        np.maximum(out, out.max() - 8.0, out=out)
+        out += 4.0
+        out /= 4.0
+        return out
+
+
+def mel_filters(bands: int) -> Mel:
+    """Triangular filters on Slaney's mel scale, each of unit area: shape (bands, FFT // 2 + 1)."""
+    hz = _mel_to_hz(np.linspace(0.0, _hz_to_mel(SAMPLE_RATE_HZ / 2), bands + 2))
+    bins = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE_HZ)
+    widths = np.diff(hz)
+    slopes = hz[:, None] - bins[None, :]
+    rising = -slopes[:-2] / widths[:-1, None]
+    falling = slopes[2:] / widths[1:, None]
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    return (triangles * (2.0 / (hz[2:] - hz[:-2]))[:, None]).astype(np.float32)
+
+
+_LINEAR_HZ = 200.0 / 3
+_BREAK_HZ = 1000.0
+_LOG_STEP = np.log(6.4) / 27.0
+
+
+def _hz_to_mel(hz: float) -> float:
+    if hz < _BREAK_HZ:
+        return hz / _LINEAR_HZ
+    return _BREAK_HZ / _LINEAR_HZ + float(np.log(hz / _BREAK_HZ) / _LOG_STEP)
+
+
+def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    linear = mel * _LINEAR_HZ
+    bent = _BREAK_HZ * np.exp(_LOG_STEP * np.maximum(0.0, mel - _BREAK_HZ / _LINEAR_HZ))
+    return np.where(mel < _BREAK_HZ / _LINEAR_HZ, linear, bent)

@@ -1,0 +1,295 @@
+"""Recognise speech: `pcm` records in, final `transcript` records with word times out.
+
+Speech is found by voice activity detection, cut into utterances at pauses, and recognised many utterances at a time. Each transcript
+carries its language, a confidence, and its words with times. What is not speech (silence, noise, music) gives no text.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import seams
+from ..engines import Decoding, Recognition, Recognizer, engine_class
+from ..guard import Guard
+from ..languages import primary
+from ..models import store
+from ..options import option
+from ..recognition import BatchRecognizer
+from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Pcm, Status, StreamRecord, Transcript, Word
+from ..segmentation import Cutting, Segmenter, Utterance
+from ..sessions import Stage, by_session
+from ..voice_activity import SileroDetector, open_silero
+
+STAGE = "transcribe"
+
+LARGEST_JUMP_MS = 40
+"""PCM that starts farther than this from where the last ended is a new stretch of audio."""
+
+SURE_OF_LANGUAGE = 0.8
+"""An utterance in another language than the session's must be detected with at least this probability."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of `transcribe`."""
+
+    from_: str = option("--from", "auto", metavar="LANG", shared=True, help="spoken language, or auto to detect it")
+    engine: str = option("--engine", "whisper", metavar="NAME", help="whisper or stub")
+    model: str = option(
+        "--model", "base", metavar="NAME|PATH", help="Whisper model: a name in the store or a directory"
+    )
+    task: str = option(
+        "--task", "transcribe", choices=("transcribe", "translate"), help="translate makes English text of any language"
+    )
+    preset: str = option(
+        "--preset", "balanced", choices=("latency", "balanced", "accuracy"), shared=True, help="what matters most"
+    )
+    initial_prompt: str = option("--initial-prompt", "", metavar="TEXT", help="text that sets the style and the names")
+    hotwords: str = option("--hotwords", "", metavar="WORDS", help="words that are likely to be said")
+    batch_size: int = option(
+        "--batch-size", 0, metavar="N", minimum=0, maximum=256, help="utterances recognised together; 0: by the preset"
+    )
+    beam_size: int = option("--beam-size", 0, metavar="N", minimum=0, maximum=100, help="0: by the preset")
+    longest_s: float = option(
+        "--longest", 0.0, metavar="SECONDS", minimum=0, maximum=28, help="longest utterance; 0: by the preset"
+    )
+    device: str = option("--device", "auto", choices=("auto", "cpu", "cuda"), shared=True, help="where engines run")
+    compute_type: str = option(
+        "--compute-type",
+        "",
+        metavar="TYPE",
+        shared=True,
+        help="such as int8, int8_float16 or float32; fastest by default",
+    )
+    threads: int = option("--threads", 0, metavar="N", minimum=0, shared=True, help="CPU threads; 0: one a core")
+    keep_audio: bool = option("--keep-audio", False, help="pass the pcm records on")
+    stub_delay_ms: int = option("--stub-delay-ms", 0, metavar="MS", minimum=0, shared=True, help="stub engines: delay")
+    stub_error_rate: float = option(
+        "--stub-error-rate",
+        0.0,
+        metavar="P",
+        minimum=0,
+        maximum=1,
+        shared=True,
+        help="stub engines: share of failing calls",
+    )
+    stub_seed: int = option(
+        "--stub-seed", 0, metavar="N", shared=True, help="stub engines: another answer for each seed"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """What a preset means here."""
+
+    longest_s: float
+    batch_size: int
+    window_utterances: int
+    """Utterances that are gathered, sorted by length and batched."""
+    window_s: float
+    """Or so much speech, if that comes first."""
+    beam_size: int
+
+
+PRESETS = {
+    "latency": Preset(longest_s=8.0, batch_size=4, window_utterances=4, window_s=20.0, beam_size=1),
+    "balanced": Preset(longest_s=12.0, batch_size=8, window_utterances=32, window_s=160.0, beam_size=5),
+    "accuracy": Preset(longest_s=20.0, batch_size=8, window_utterances=32, window_s=240.0, beam_size=5),
+}
+
+
+def stage(options: Options) -> Stage:
+    """Recognises the speech of each session; sessions share one loaded model."""
+    return by_session(STAGE, lambda header: _Session(header, options))
+
+
+class _Session:
+    """One session's audio on its way to text."""
+
+    def __init__(self, header: Header, options: Options) -> None:
+        self._session = header.session
+        self._options = options
+        preset = PRESETS[options.preset]
+        self._preset = replace(
+            preset,
+            longest_s=options.longest_s or preset.longest_s,
+            batch_size=options.batch_size or preset.batch_size,
+            beam_size=options.beam_size or preset.beam_size,
+        )
+        given = options.from_ if options.from_ != "auto" else header.language
+        self._decoding = Decoding(
+            language=primary(given) if given else None,
+            task="translate" if options.task == "translate" else "transcribe",
+            beam_size=self._preset.beam_size,
+            initial_prompt=options.initial_prompt,
+            hotwords=options.hotwords,
+        )
+        self._window: list[_Timed] = []
+        self._window_s = 0.0
+        self._segmenter: Segmenter | None = None
+        self._origin_ms = 0
+        """Time of the segmenter's first sample."""
+        self._end_ms = 0
+        """Where the audio so far ends."""
+        self._audio_ms = 0
+        self._written = 0
+
+    def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
+        """See `Handler`."""
+        if isinstance(record, Pcm):
+            if self._options.keep_audio:
+                yield record
+            yield from self._listen(record)
+        elif isinstance(record, Discontinuity):
+            yield from self._break()
+            yield record
+        else:
+            yield record
+            if isinstance(record, Header):
+                self._recognizer = BatchRecognizer(
+                    open_engine(self._options), batch_size=self._preset.batch_size, guard=Guard()
+                )
+                yield Status(self._session, stage=STAGE, state="running")
+
+    def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
+        """See `Handler`."""
+        yield from self._break()
+        tally = self._recognizer.tally
+        yield Status(
+            self._session,
+            stage=STAGE,
+            state="failed" if isinstance(end, Error) else "completed",
+            counters={
+                "audio_ms": self._audio_ms, "utterances": tally.utterances, "transcripts": self._written,
+                "retried": tally.retried, "dropped": tally.dropped,
+            },
+        )  # fmt: skip
+
+    def _listen(self, pcm: Pcm) -> Iterator[Transcript]:
+        if self._segmenter is None or abs(pcm.start_ms - self._end_ms) > LARGEST_JUMP_MS:
+            yield from self._break()
+            self._segmenter = Segmenter(SileroDetector(_silero()), Cutting(longest_s=self._preset.longest_s))
+            self._origin_ms = pcm.start_ms
+        samples = np.frombuffer(pcm.data, "<i2").astype(np.int16, copy=False)
+        self._end_ms = pcm.end_ms
+        self._audio_ms += len(samples) * 1000 // SAMPLE_RATE_HZ
+        yield from self._gather(self._segmenter.push(samples))
+
+    def _break(self) -> Iterator[Transcript]:
+        """The end of a stretch of audio: everything heard so far becomes text."""
+        if self._segmenter is not None:
+            segmenter, self._segmenter = self._segmenter, None
+            yield from self._gather(segmenter.flush())
+        yield from self._recognize()
+
+    def _gather(self, utterances: Iterable[Utterance]) -> Iterator[Transcript]:
+        for utterance in utterances:
+            self._window.append(_Timed(utterance, self._origin_ms))
+            self._window_s += utterance.seconds
+            if len(self._window) >= self._preset.window_utterances or self._window_s >= self._preset.window_s:
+                yield from self._recognize()
+
+    def _recognize(self) -> Iterator[Transcript]:
+        """The text of the window, in the order of time."""
+        window, self._window, self._window_s = self._window, [], 0.0
+        if not window:
+            return
+        heard = self._recognizer.recognize([timed.utterance for timed in window], self._decoding)
+        for timed, recognition in zip(window, heard, strict=True):
+            if recognition is None:
+                continue
+            transcript = timed.transcript(self._session, f"u{self._written + 1}", recognition)
+            if transcript is not None:
+                self._written += 1
+                yield transcript
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """An utterance on the source's timeline."""
+
+    utterance: Utterance
+    origin_ms: int
+
+    def _at(self, sample: int) -> int:
+        return self.origin_ms + round(sample * 1000 / SAMPLE_RATE_HZ)
+
+    def transcript(self, session: str, id: str, heard: Recognition) -> Transcript | None:
+        """The record, its words cut at the seams; None where none of them is its own."""
+        start_ms = self._at(self.utterance.start)
+        words = tuple(
+            Word(
+                text=word.text,
+                start_ms=start_ms + round(word.start_s * 1000),
+                end_ms=start_ms + round(word.end_s * 1000),
+                confidence=round(word.confidence, 3),
+            )
+            for word in heard.words
+        )
+        text = heard.text
+        before, after = self.utterance.seam_before, self.utterance.seam_after
+        if before is not None or after is not None:
+            words = seams.within(
+                words, None if before is None else self._at(before), None if after is None else self._at(after)
+            )
+            text = seams.joined(words, heard.language)
+        if not text:
+            return None
+        return Transcript(
+            session,
+            id=id,
+            start_ms=words[0].start_ms if words else start_ms,
+            end_ms=words[-1].end_ms if words else self._at(self.utterance.end),
+            text=text,
+            final=True,
+            language=heard.language,
+            confidence=_confidence(heard, words),
+            words=words,
+        )
+
+
+def _confidence(heard: Recognition, words: tuple[Word, ...]) -> float:
+    """Mean probability of the words; that of the tokens where the engine gives no words."""
+    if words:
+        return round(sum(word.confidence or 0.0 for word in words) / len(words), 3)
+    return round(float(np.exp(heard.average_log_probability)), 3)
+
+
+_opened: dict[tuple[object, ...], Any] = {}
+_opening = threading.Lock()
+
+
+def open_engine(options: Options) -> Recognizer:
+    """The engine with its model loaded; loaded once in a process for the same options, and kept."""
+    key = (options.engine, options.model, options.device, options.compute_type, options.threads,
+           options.stub_delay_ms, options.stub_error_rate, options.stub_seed)  # fmt: skip
+    with _opening:
+        if key not in _opened:
+            _opened[key] = _open(options)
+        engine: Recognizer = _opened[key]
+        return engine
+
+
+def _open(options: Options) -> Any:
+    kind = engine_class("recognizer", options.engine)
+    if options.engine == "stub":
+        return kind(delay_ms=options.stub_delay_ms, error_rate=options.stub_error_rate, seed=options.stub_seed)
+    return kind(
+        model=store.resolve("whisper", options.model),
+        device=options.device,
+        compute_type=options.compute_type,
+        threads=options.threads,
+    )
+
+
+def _silero() -> Any:
+    """The voice activity network, loaded once in a process."""
+    with _opening:
+        if ("silero",) not in _opened:
+            _opened[("silero",)] = open_silero()
+        return _opened[("silero",)]
