@@ -23,6 +23,7 @@ EXIT_STATUS = {
     "no-input": 66,
     "unavailable": 69,
     "model-missing": 69,
+    "model-damaged": 69,
     "pair-missing": 69,
     "offline": 69,
     "internal": 70,
@@ -124,7 +125,7 @@ def _run_verb(verb: Verb, given: dict[str, Any], common: dict[str, Any]) -> int:
     options = settings(verb.name, module.Options, given, profile)
     with runtime.Events(common["events"]) as events:
         if verb.kind == "tool":
-            return int(module.command(options))
+            return int(module.command(options, runtime.wants_text(common["output_form"])))
         if verb.kind == "chain":
             code = module.command(options, runtime.Chain(profile, events, common["output_form"], bool(common["quiet"])))
         else:

@@ -67,9 +67,11 @@ def option(
     return dataclasses.field(default=default, metadata={"flag": flag})
 
 
-def argument(name: str, default: T, *, help: str = "", repeatable: bool = False) -> T:
+def argument(
+    name: str, default: T, *, help: str = "", choices: tuple[str, ...] = (), repeatable: bool = False
+) -> T:
     """A dataclass field that is a positional argument, such as `INPUT`."""
-    flag = Flag(name=name, help=help, positional=True, repeatable=repeatable)
+    flag = Flag(name=name, help=help, choices=choices, positional=True, repeatable=repeatable)
     return dataclasses.field(default=default, metadata={"flag": flag})
 
 

@@ -4,7 +4,8 @@ A stage module has a docstring (the text of its man page), a frozen dataclass `O
 
     stage(options) -> Stage              a filter: records in, records out
     source(options) -> Iterator[Record]  a source: no upstream
-    command(options) -> int              a tool that handles no records; returns the exit status
+    command(options, as_text) -> int     a tool that handles no records; prints for a person where `as_text`, else JSON,
+                                         and returns the exit status
     command(options, chain) -> code      the chain itself; returns the first error code, or None
 
 A source or filter with `listing(options) -> str | None` has that text printed instead of running, where it is not None.
