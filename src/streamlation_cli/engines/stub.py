@@ -63,6 +63,8 @@ class _Stub:
 class StubRecognizer(_Stub):
     """Words drawn by the hash of the samples, one for each 0.4 s."""
 
+    workers = 1
+
     def recognize(self, utterances: Sequence[Samples], decoding: Decoding) -> list[Recognition]:
         """One recognition an utterance; the language is the asked-for one, `en` where it is to be detected."""
         self._call("recognizer")
