@@ -67,9 +67,7 @@ def option(
     return dataclasses.field(default=default, metadata={"flag": flag})
 
 
-def argument(
-    name: str, default: T, *, help: str = "", choices: tuple[str, ...] = (), repeatable: bool = False
-) -> T:
+def argument(name: str, default: T, *, help: str = "", choices: tuple[str, ...] = (), repeatable: bool = False) -> T:
     """A dataclass field that is a positional argument, such as `INPUT`."""
     flag = Flag(name=name, help=help, choices=choices, positional=True, repeatable=repeatable)
     return dataclasses.field(default=default, metadata={"flag": flag})
@@ -96,7 +94,7 @@ def key_of(flag: Flag) -> str:
 
 def check(flag: Flag, value: Any, where: str) -> Any:
     """`value` as the flag's type; raises UsageError (ConfigError from a profile or variable) that says what is allowed."""
-    wrong = UsageError if where.startswith("-") else ConfigError
+    wrong = UsageError if where.startswith("-") or flag.positional else ConfigError
     if flag.repeatable:
         values = value if isinstance(value, list | tuple) else [value]
         return tuple(_check_one(flag, one, where, wrong) for one in values)
