@@ -116,7 +116,7 @@ def run(
             if as_text:
                 out.write(render.line(record).encode())
             else:
-                out.write((reader and reader.line_of(record)) or _encode(record))
+                out.write((reader and reader.line_of(record)) or encode(record))
             out.flush()
     except BrokenPipeError:
         stdio.discard_stdout()
@@ -128,12 +128,13 @@ def run(
     return outcome.code
 
 
-def _encode(record: StreamRecord) -> bytes:
-    assert not isinstance(record, Unknown), "a record of unknown type has no bytes but those it was read from"
+def encode(record: StreamRecord) -> bytes:
+    """One line; a record of unknown type has no bytes but those it was read from."""
+    assert not isinstance(record, Unknown)
     known: AnyRecord = record
     return ndjson.encode(known)
 
 
-def is_status(record: StreamRecord) -> bool:
-    """Whether `--events` is to have it."""
-    return isinstance(record, Status | Error | Header | Eos)
+def is_status(stage: str, record: StreamRecord) -> bool:
+    """Whether `--events` is to have it: what `stage` says of itself, not what it passes along."""
+    return isinstance(record, Status | Error) and record.stage == stage

@@ -78,8 +78,8 @@ class Events:
             with contextlib.suppress(OSError):
                 self._stream.close()
 
-    def __call__(self, _stage: str, record: StreamRecord) -> None:
-        if self._stream is None or isinstance(record, Unknown) or not filter_.is_status(record):
+    def __call__(self, stage: str, record: StreamRecord) -> None:
+        if self._stream is None or isinstance(record, Unknown) or not filter_.is_status(stage, record):
             return
         with self._lock, writing(f"--events {self._target}"):
             self._stream.write(ndjson.encode(record))

@@ -1,0 +1,225 @@
+"""Runs the whole chain in one process: input to captions and a dubbed track.
+
+The same stages as the pipe `ingest | normalize | transcribe | translate | dub | subtitle`, a thread each with bounded
+queues between them, and the same bytes out. The extension of each `-o` says what is written: srt, vtt, ass and txt
+are captions, wav, flac, m4a, mp3 and opus the dubbed track, ndjson the records. Without `--to` the captions are in the
+spoken language; without `-o` the records go to standard output.
+
+Several inputs need `{session}` in each `-o`; it stands for the input's name without folder and extension. One that
+fails does not stop the others, and shows in the exit status.
+
+Every flag of a stage is a flag here. Where two stages have one of the same name it carries the stage's:
+`--transcribe-model`, `--translate-engine`, `--dub-engine`.
+
+Examples:
+
+\b
+  streamlation run talk.mp4 --to pt -o talk.pt.srt -o talk.pt.wav
+  streamlation run *.mp3 --to es -o '{session}.es.vtt'
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import pipeline, render, stdio
+from ..artefacts import STDOUT, Artefact, Targets
+from ..errors import UsageError
+from ..filter import Outcome, encode
+from ..options import Flag, argument, flags_of, key_of, option, settings
+from ..progress import Progress
+from ..records import Eos, Error, Header, StreamRecord, ends_session
+from ..runtime import Chain, interruptible
+from ..sessions import Stage, by_session
+from . import BY_NAME
+
+CHAIN = ("ingest", "normalize", "transcribe", "translate", "dub", "subtitle")
+"""The stages in the order records go through them."""
+
+CAPTIONS = ("srt", "vtt", "ass", "txt")
+AUDIO = ("wav", "flac", "m4a", "mp3", "opus")
+RECORDS = ("ndjson", "jsonl")
+
+_OWN = {"--output", "--session", "--keep-packets", "--keep-audio", "--pairs", "--voices"}
+"""Flags of stages that `run` sets itself or that make no sense here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OwnOptions:
+    inputs: tuple[str, ...] = argument("INPUT...", (), repeatable=True, help="files or addresses")
+    output: tuple[str, ...] = option(
+        "--output",
+        (),
+        short="-o",
+        repeatable=True,
+        metavar="FILE",
+        help="what to write; the extension decides; - is stdout",
+    )
+    jobs: int = option(
+        "--jobs", 1, minimum=1, maximum=64, help="inputs worked on side by side, sharing each loaded model"
+    )
+
+
+def _stage_flags() -> dict[str, tuple[Flag, list[tuple[str, str]]]]:
+    """Field of `run` → its flag and the (stage, field) it sets."""
+    uses = [
+        (stage, field, flag)
+        for stage in CHAIN
+        for field, flag in flags_of(BY_NAME[stage].module().Options).items()
+        if not flag.positional and flag.name not in _OWN
+    ]
+    count = Counter(flag.name for _, _, flag in uses)
+    fields: dict[str, tuple[Flag, list[tuple[str, str]]]] = {}
+    for stage, field, flag in uses:
+        if count[flag.name] > 1 and not flag.shared:
+            flag = dataclasses.replace(flag, name=f"--{stage}-{flag.name[2:]}", short="")
+        _, targets = fields.setdefault(key_of(flag), (flag, []))
+        targets.append((stage, field))
+    return fields
+
+
+STAGE_FLAGS = _stage_flags()
+
+Options = dataclasses.make_dataclass(
+    "Options",
+    [(name, Any, dataclasses.field(default=None, metadata={"flag": flag})) for name, (flag, _) in STAGE_FLAGS.items()],
+    bases=(_OwnOptions,),
+    frozen=True,
+    kw_only=True,
+)
+"""The options of `run` itself and those of every stage; None where a stage's own setting or default holds."""
+
+
+def command(options: Any, chain: Chain) -> str | None:
+    """Runs the chain over every input; returns the first error code, or None."""
+    outputs = _Outputs(options)
+    stages = _stages(options, chain, outputs)
+    names = [name for name, _ in stages]
+    outcome = Outcome()
+    show = sys.stderr.isatty() and not chain.quiet and not (outputs.records_to_stdout and chain.as_text)
+    with Progress(names, chain.events, show=show) as progress:
+        for record in pipeline.run((), stages, observe=progress):
+            outcome.see(record)
+            if outputs.records_to_stdout:
+                stdio.stdout().write(render.line(record).encode() if chain.as_text else encode(record))
+                stdio.stdout().flush()
+    return outcome.code
+
+
+class _Outputs:
+    """The `-o` options, sorted by what their extension asks for."""
+
+    def __init__(self, options: Any) -> None:
+        if not options.inputs:
+            raise UsageError("run: no input; name at least one file or address")
+        self.captions: list[str] = []
+        self.audio: list[str] = []
+        self.records: list[str] = []
+        for name in options.output:
+            self._kind(name).append(name)
+            if len(options.inputs) > 1 and "{session}" not in name:
+                raise UsageError(f"-o {name}: with several inputs each output needs {{session}} in its name")
+        self.records_to_stdout = not options.output
+
+    def _kind(self, name: str) -> list[str]:
+        if name == STDOUT:
+            return self.captions
+        extension = Path(name).suffix.lower().lstrip(".")
+        for extensions, kind in ((CAPTIONS, self.captions), (AUDIO, self.audio), (RECORDS, self.records)):
+            if extension in extensions:
+                return kind
+        known = ", ".join(CAPTIONS + AUDIO + RECORDS)
+        raise UsageError(f"-o {name}: the extension says what to write, and it must be one of {known}")
+
+
+def _stages(options: Any, chain: Chain, outputs: _Outputs) -> list[tuple[str, Stage]]:
+    """The stages that the options ask for, with their names."""
+    given: dict[str, dict[str, Any]] = {stage: {} for stage in CHAIN}
+    for name, (_, targets) in STAGE_FLAGS.items():
+        value = getattr(options, name)
+        if value is not None:
+            for stage, field in targets:
+                given[stage][field] = value
+    of = {stage: settings(stage, BY_NAME[stage].module().Options, given[stage], chain.profile) for stage in CHAIN}
+    of["subtitle"] = dataclasses.replace(of["subtitle"], output=tuple(outputs.captions))
+    of["dub"] = dataclasses.replace(of["dub"], output=tuple(outputs.audio))
+    if outputs.audio and of["dub"].mix == "duck":
+        of["normalize"] = dataclasses.replace(of["normalize"], keep_packets=True)
+
+    sources = [
+        interruptible(
+            BY_NAME["ingest"].module().source(dataclasses.replace(of["ingest"], input=name, session=session)), "ingest"
+        )
+        for name, session in zip(options.inputs, session_names(options.inputs), strict=True)
+    ]
+    chosen = ["normalize", "transcribe"]
+    chosen += ["translate"] if of["translate"].to else []
+    chosen += ["dub"] if outputs.audio else []
+    chosen += ["subtitle"] if outputs.captions else []
+    stages: list[tuple[str, Stage]] = [("ingest", lambda _: merge(sources, options.jobs))]
+    stages += [(name, BY_NAME[name].module().stage(of[name])) for name in chosen]
+    stages += [("records", record_log(name)) for name in outputs.records]
+    return stages
+
+
+def session_names(inputs: Sequence[str]) -> list[str]:
+    """A name for each input, from its last path segment; the second of the same name gets a number.
+
+    >>> session_names(["a/talk.mp3", "b/talk.wav", "-"])
+    ['talk', 'talk-2', 'stdin']
+    """
+    names: list[str] = []
+    for name in inputs:
+        stem = "stdin" if name == STDOUT else Path(name.split("?")[0].rstrip("/")).stem or "input"
+        candidate, number = stem, 1
+        while candidate in names:
+            number += 1
+            candidate = f"{stem}-{number}"
+        names.append(candidate)
+    return names
+
+
+def merge(sources: Iterable[Iterator[StreamRecord]], jobs: int) -> Iterator[StreamRecord]:
+    """The records of all sources, `jobs` sources at a time, a record from each in turn."""
+    waiting = deque(sources)
+    active: deque[Iterator[StreamRecord]] = deque()
+    while waiting or active:
+        while waiting and len(active) < jobs and not stdio.interrupt_requested():
+            active.append(waiting.popleft())
+        if not active:
+            return
+        source = active.popleft()
+        record = next(source, None)
+        if record is not None:
+            yield record
+            active.append(source)
+
+
+def record_log(target: str) -> Stage:
+    """Writes every record that passes to a file, one file a session where the name says `{session}`."""
+    targets = Targets(target)
+
+    class Log:
+        def __init__(self, header: Header) -> None:
+            self._artefact = Artefact(targets.of(header.session))
+
+        def feed(self, record: StreamRecord) -> Iterable[StreamRecord]:
+            self._artefact.write(encode(record))
+            return (record,)
+
+        def finish(self, end: Eos | Error) -> Iterable[StreamRecord]:
+            assert ends_session(end)
+            self._artefact.write(encode(end))
+            if isinstance(end, Eos):
+                self._artefact.commit()
+            else:
+                self._artefact.abandon()
+            return ()
+
+    return by_session("records", Log)

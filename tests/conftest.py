@@ -1,0 +1,38 @@
+"""What every test shares: a store of models and a cache of the suite's own, and where the recordings are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Set before anything is imported that reads them, and for every process the tests start.
+os.environ["STREAMLATION_DATA_DIR"] = str(ROOT / ".pytest_cache" / "streamlation-data")
+for name in [name for name in os.environ if name.startswith("STREAMLATION_") and name != "STREAMLATION_DATA_DIR"]:
+    del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts with an empty cache and no user profiles."""
+    folder = tmp_path_factory.mktemp("xdg")
+    monkeypatch.setenv("STREAMLATION_CACHE_DIR", str(folder / "cache"))
+    monkeypatch.setenv("STREAMLATION_CONFIG_DIR", str(folder / "config"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real recordings; a test that needs it is skipped where it is absent."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "speech" / "manifest.json").is_file():
+        pytest.skip("the recordings in ../shared are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The bundled recordings."""
+    return ROOT / "testdata" / "audio"
