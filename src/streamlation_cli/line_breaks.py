@@ -1,0 +1,230 @@
+"""Where a line of text may be broken, and how well it reads there.
+
+The rules are the ones subtitlers share (Netflix Timed Text Style Guide, General Requirements, "Line Treatment"; BBC
+Subtitle Guidelines, "Break at natural points"): break after punctuation; before conjunctions and prepositions; never
+part an article from its noun, an auxiliary from its verb, a first name from a last name.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from .small_words import ABBREVIATIONS, SmallWords, small_words
+from .subtitles import NO_BREAK_SPACES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """The least that a line can be broken into: a word, or a character of a script without spaces."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+    spaced: bool = True
+    """A space goes before it when it is not first in its line."""
+    forced: bool = False
+    """Part of a word too long for a line: a break before it is a last resort."""
+    confidence: float | None = None
+
+
+def width(text: str) -> int:
+    """Columns that `text` takes: East Asian wide characters count two, combining and invisible ones none.
+
+    >>> width("café"), width("cafe\u0301"), width("字幕")
+    (4, 4, 4)
+    """
+    if text.isascii():
+        return len(text)
+    return sum(map(_character_width, text))
+
+
+@lru_cache(maxsize=4096)
+def _character_width(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def pieces(text: str, max_width: int) -> list[tuple[str, bool, bool]]:
+    """`text` cut into (text, spaced, forced) units.
+
+    >>> pieces("Hi you", 42)
+    [('Hi', True, False), ('you', True, False)]
+    >>> [piece for piece, _, _ in pieces("「字幕」です。OK", 42)]
+    ['「字', '幕」', 'で', 'す。', 'OK']
+    >>> pieces("abcdefgh", 5)
+    [('abcde', True, False), ('fgh', False, True)]
+    """
+    result: list[tuple[str, bool, bool]] = []
+    for word in _WORD.findall(text):
+        spaced = True
+        for part in _unspaced_parts(word):
+            forced = False
+            for piece in _no_wider(part, max_width):
+                result.append((piece, spaced, forced))
+                spaced, forced = False, True
+    return result
+
+
+_WORD = re.compile(rf"(?:[^\s]|[{NO_BREAK_SPACES}])+")
+_CLOSING = frozenset("、。，．・：；？！ー）］｝」』】〕〉》’”…‥,.:;?!)]}%％〜～々ゝゞヽヾぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶๆฯ")
+_OPENING = frozenset("（［｛「『【〔〈《‘“([{$￥＄#＃เแโใไເແໂໃໄ")
+_FOLLOWING_VOWELS = frozenset("ะาำๅະາຳ")
+_UNSPACED_RANGES = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Burmese
+    (0x1780, 0x17FF),  # Khmer
+    (0x2E80, 0x30FF),  # radicals, CJK punctuation, kana
+    (0x31F0, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0xFF00, 0xFFEF),
+    (0x20000, 0x3FFFF),
+)
+
+
+@lru_cache(maxsize=4096)
+def _is_unspaced(character: str) -> bool:
+    code = ord(character)
+    return any(low <= code <= high for low, high in _UNSPACED_RANGES)
+
+
+def _unspaced_parts(word: str) -> list[str]:
+    """A word cut where scripts without spaces allow a line break (kinsoku: no closing mark first, no opening mark last)."""
+    if word.isascii() or not any(map(_is_unspaced, word)):
+        return [word]
+    parts = [word[0]]
+    for before, character in pairwise(word):
+        joined = (
+            _character_width(character) == 0
+            or unicodedata.category(character) == "Mc"
+            or before in "\u200d\u2060"
+            or character in _CLOSING
+            or before in _OPENING
+            or character in _FOLLOWING_VOWELS
+            or not (_is_unspaced(before) or _is_unspaced(character))
+        )
+        if joined:
+            parts[-1] += character
+        else:
+            parts.append(character)
+    return parts
+
+
+def _no_wider(word: str, max_width: int) -> list[str]:
+    """`word` in parts no wider than `max_width`, where one character is not wider by itself."""
+    if width(word) <= max_width:
+        return [word]
+    parts = [""]
+    room = max_width
+    for character in word:
+        needed = _character_width(character)
+        if needed > room and parts[-1]:
+            parts.append("")
+            room = max_width
+        parts[-1] += character
+        room -= needed
+    return parts
+
+
+SENTENCE_END = 0.0
+CLAUSE_END = 2.0
+"""After a comma, semicolon, colon or dash."""
+BEFORE_CONJUNCTION = 4.0
+BEFORE_PREPOSITION = 6.0
+PLAIN = 10.0
+DANGLING = 18.0
+"""After a word that leans on the next one: an article, a preposition, an auxiliary."""
+FORCED = 40.0
+"""Inside a word."""
+
+
+def break_costs(units: Sequence[Unit], language: str) -> list[float]:
+    """For each unit, how badly a break before it reads: 0 at the end of a sentence, 40 inside a word; index 0 is 0."""
+    words = small_words(language)
+    return [0.0, *(_break_cost(before, after, words) for before, after in pairwise(units))]
+
+
+def _break_cost(before: Unit, after: Unit, words: SmallWords) -> float:
+    if after.forced:
+        return FORCED
+    cost = _punctuation_cost(before, after)
+    if cost is None:
+        cost = _word_cost(before.text, after.text, words) if after.spaced else _script_cost(before.text, after.text)
+    # A speaker's pause marks a phrase, whatever the grammar says.
+    return cost - min(cost, max(0.0, after.start_ms - before.end_ms - 100) / 60)
+
+
+def ends_sentence(text: str, following: str = "") -> bool:
+    """Whether a sentence ends with the word `text`.
+
+    >>> ends_sentence("done."), ends_sentence('"Why?"'), ends_sentence("Dr.", "Smith"), ends_sentence("J.", "Doe")
+    (True, True, False, False)
+    >>> ends_sentence("Wait...", "so"), ends_sentence("です。")
+    (False, True)
+    """
+    bare = text.rstrip(_QUOTES)
+    if not bare or bare[-1] not in ".!?…。！？؟।։":
+        return False
+    if bare[-1] in ".…" and following:
+        if following.lstrip(_QUOTES)[:1].islower():
+            return False
+        stem = bare.lstrip(_QUOTES).rstrip(".…")
+        if stem.lower() in ABBREVIATIONS or (len(stem) == 1 and stem.isupper() and stem != "I"):
+            return False
+    return True
+
+
+_QUOTES = "\"'”’»)]}」』）«“‘¿¡("
+_CLAUSE_MARKS = frozenset(",;:–—-、，；：،؛·…")
+
+
+def _punctuation_cost(before: Unit, after: Unit) -> float | None:
+    if ends_sentence(before.text, after.text):
+        return SENTENCE_END
+    bare = before.text.rstrip(_QUOTES)
+    if bare[-1:] in _CLAUSE_MARKS or bare.endswith("...") or after.text[0] in "–—-":
+        return CLAUSE_END
+    return None
+
+
+def _word_cost(before: str, after: str, words: SmallWords) -> float:
+    left, right = _key(before), _key(after)
+    if left in words.leaning:
+        return DANGLING
+    if right in words.conjunctions:
+        return BEFORE_CONJUNCTION
+    if right in words.prepositions:
+        return BEFORE_PREPOSITION
+    if left[-1:].isdigit() or right[:1].isdigit():
+        return PLAIN + 4  # a number and its unit or noun
+    if before[:1].isupper() and after[:1].isupper() and words.names_are_capitalised:
+        return PLAIN + 5  # the parts of a name
+    return PLAIN
+
+
+def _key(word: str) -> str:
+    return word.strip(_QUOTES + ",;:.!?…").lower()
+
+
+def _script_cost(before: str, after: str) -> float:
+    """Breaks inside unspaced text: best after kana that ends a phrase, worst inside a run of one script."""
+    left, right = _script(before[-1]), _script(after[0])
+    if left == "hiragana" and right != "hiragana":
+        return BEFORE_PREPOSITION
+    if left == right and left in ("katakana", "latin", "hiragana"):
+        return DANGLING
+    return PLAIN + 2
+
+
+def _script(character: str) -> str:
+    code = ord(character)
+    if 0x3040 <= code <= 0x309F:
+        return "hiragana"
+    if 0x30A0 <= code <= 0x30FF:
+        return "katakana"
+    return "latin" if code < 0x0E00 else "other"
