@@ -1,0 +1,78 @@
+"""Piper: neural voices that run on a CPU at a tenth of real time."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError, ModelMissing
+from . import Samples, Sound, needs_extra
+
+NOISE_SEED = 20
+
+_FIXED_SHARE = 0.26
+"""Share of a sentence's length that `length_scale` does not move: Piper rounds each phoneme up to whole frames."""
+
+
+class PiperSynthesizer:
+    """One Piper voice from an `.onnx` file with its `.onnx.json` beside it."""
+
+    def __init__(self, *, model: str | Path, device: str = "cpu", threads: int = 0) -> None:
+        """`threads` 0 means one: a sentence is too short to gain from more.
+
+        Raises Unavailable where piper-tts is missing, ModelMissing or ConfigError where the voice cannot be loaded.
+        """
+        path = Path(model)
+        config_path = Path(f"{path}.json")
+        for needed in (path, config_path):
+            if not needed.is_file():
+                raise ModelMissing(f"{needed} is missing; a Piper voice is an .onnx file with its .onnx.json beside it")
+        self.voice = path.stem
+        self.identity = f"piper {_fingerprint(path)} {_fingerprint(config_path)}"
+        self._voice = _load(path, config_path, device, threads or 1)
+
+    def synthesize(self, text: str, tempo: float = 1.0) -> Sound:
+        """Speech of `text` at the voice's own sample rate (usually 22,050 Hz)."""
+        from piper import SynthesisConfig
+
+        scale = max(0.3, (1 / tempo - _FIXED_SHARE) / (1 - _FIXED_SHARE)) * self._voice.config.length_scale
+        config = SynthesisConfig(length_scale=scale, normalize_audio=False)
+        chunks = [chunk.audio_float_array for chunk in self._voice.synthesize(text, config)]
+        samples: Samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+        return Sound(samples=samples, sample_rate_hz=self._voice.config.sample_rate)
+
+    def close(self) -> None:
+        """Frees the model."""
+        self._voice = None
+
+
+def _load(path: Path, config_path: Path, device: str, threads: int) -> Any:
+    with needs_extra("the Piper voice"):
+        import onnxruntime
+        from piper import PiperConfig, PiperVoice
+    import json
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    try:
+        config = PiperConfig.from_dict(json.loads(config_path.read_text(encoding="utf-8")))
+        # The voice draws noise; seeded before the session is made, the same sentences in the same order sound the same.
+        onnxruntime.set_seed(NOISE_SEED)
+        session = onnxruntime.InferenceSession(str(path), sess_options=settings, providers=providers)
+    except Exception as error:  # onnxruntime raises its own bare classes for a file that is no model
+        raise ConfigError(f"{path} is not a Piper voice: {' '.join(str(error).split())[:200]}") from error
+    return PiperVoice(session=session, config=config)
+
+
+def _fingerprint(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,142 @@
+"""One voice at work: text to speech that fits its time, with what was synthesized before taken from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from . import timefit, waveform
+from .cache import Cache, key_of
+from .engines import Synthesizer
+from .phrases import Phrase
+from .timefit import MAX_TEMPO, MIN_TEMPO, Placed, Slot
+from .waveform import Mono
+
+_BREATH_MS = 120
+"""Pause after a phrase that another of the same utterance follows; trimming took what the engine had there."""
+
+_INAUDIBLE = 0.03
+"""A change of tempo smaller than this is not worth synthesizing again."""
+
+_CACHE_VERSION = "speech 1"
+"""Changed when what is done to a phrase before it is kept changes."""
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """An utterance as it is heard."""
+
+    samples: npt.NDArray[np.int16]
+    """Mono, shape (samples,), from `start_ms` on, pauses between its phrases included."""
+    sample_rate_hz: int
+    start_ms: int
+    tempo: float
+    drift_ms: int
+
+    @property
+    def end_ms(self) -> int:
+        """When it is over, rounded up."""
+        return self.start_ms + -(-len(self.samples) * 1000 // self.sample_rate_hz)
+
+    def resampled(self, sample_rate_hz: int) -> Mono:
+        """The samples as float32 in [-1, 1] at another rate."""
+        return waveform.resampled(waveform.from_s16(self.samples.tobytes()), self.sample_rate_hz, sample_rate_hz)
+
+
+class Speaker:
+    """An engine's voice with its cache. Not for use from several threads at once."""
+
+    def __init__(self, engine: Synthesizer, *, cache_mb: int) -> None:
+        self._engine = engine
+        self._cache = Cache("speech", cache_mb * 1024 * 1024)
+        self.voice = engine.voice
+
+    def close(self) -> None:
+        """Frees the voice."""
+        self._engine.close()
+        self._cache.close()
+
+    def speak(
+        self, phrases: Sequence[Phrase], free_ms: int, next_start_ms: int | None, ceiling: float, *, last: bool = False
+    ) -> Spoken | None:
+        """The utterance of these phrases, not before `free_ms`; None where the voice makes no sound of any.
+
+        `next_start_ms` is when the next utterance starts, or the media ends with `last`; peaks stay below `ceiling`.
+        """
+        natural = [self._sound(phrase.text, 1.0) for phrase in phrases]
+        heard = [(phrase, sound) for phrase, sound in zip(phrases, natural, strict=True) if len(sound[0])]
+        if not heard:
+            return None
+        phrases = [phrase for phrase, _ in heard]
+        rate = heard[0][1][1]
+        sounds = _with_breaths([samples for _, (samples, _) in heard], rate)
+        slots = [phrase.slot for phrase in phrases]
+        natural_ms = _lengths_ms(sounds, rate)
+        limit = timefit.limit_ms(slots[-1].end_ms, next_start_ms)
+        tempo = timefit.wanted_tempo(slots, natural_ms, free_ms, limit)
+        if abs(tempo - 1) >= _INAUDIBLE:
+            sounds = self._at_tempo(phrases, tempo, natural_ms, rate, free_ms, limit)
+        else:
+            tempo = 1.0
+        lengths_ms = _lengths_ms(sounds, rate)
+        placed = timefit.lay(slots, lengths_ms, free_ms)
+        return self._joined(sounds, rate, slots, placed, sum(natural_ms) / sum(lengths_ms), ceiling)
+
+    def _at_tempo(
+        self, phrases: Sequence[Phrase], tempo: float, natural_ms: Sequence[float], rate: int, free_ms: int, limit: int
+    ) -> list[Mono]:
+        """The phrases synthesized again at `tempo`, and stretched where the engine's idea of it is not good enough."""
+        again = [self._sound(phrase.text, tempo)[0] for phrase in phrases]
+        sounds = _with_breaths(again, rate)
+        lengths_ms = _lengths_ms(sounds, rate)
+        slots = [phrase.slot for phrase in phrases]
+        reached = sum(natural_ms) / sum(lengths_ms)
+        late = timefit.lay(slots, lengths_ms, free_ms)[-1].end_ms > limit and reached < tempo
+        if late or not MIN_TEMPO <= reached <= MAX_TEMPO:
+            sounds = [waveform.stretched(sound, rate, tempo / reached) for sound in sounds]
+        return sounds
+
+    def _joined(
+        self,
+        sounds: Sequence[Mono],
+        rate: int,
+        slots: Sequence[Slot],
+        placed: Sequence[Placed],
+        tempo: float,
+        ceiling: float,
+    ) -> Spoken:
+        start_ms = placed[0].start_ms
+        starts = [(place.start_ms - start_ms) * rate // 1000 for place in placed]
+        whole = np.zeros(starts[-1] + len(sounds[-1]), np.float32)
+        for start, sound in zip(starts, sounds, strict=True):
+            whole[start : start + len(sound)] += sound
+        whole = waveform.levelled(whole, rate, ceiling)
+        return Spoken(
+            samples=waveform.to_s16(whole), sample_rate_hz=rate, start_ms=start_ms, tempo=round(tempo, 3),
+            drift_ms=timefit.drift_ms(slots, placed),
+        )  # fmt: skip
+
+    def _sound(self, text: str, tempo: float) -> tuple[Mono, int]:
+        """Speech of `text` without silence around it, and its sample rate."""
+        key = key_of(_CACHE_VERSION, self._engine.identity, text, f"{tempo:.2f}")
+        kept = self._cache.get_many([key]).get(key)
+        if kept is not None:
+            samples, rate = waveform.unpacked(kept)
+            return waveform.from_s16(samples.tobytes()), rate
+        sound = self._engine.synthesize(text, tempo)
+        # What is kept is what is used, to the last bit: a run with a warm cache gives the same bytes.
+        exact = waveform.to_s16(waveform.trimmed(sound.samples, sound.sample_rate_hz))
+        self._cache.put_many({key: waveform.packed(exact, sound.sample_rate_hz)})
+        return waveform.from_s16(exact.tobytes()), sound.sample_rate_hz
+
+
+def _with_breaths(sounds: Sequence[Mono], rate: int) -> list[Mono]:
+    breath = np.zeros(rate * _BREATH_MS // 1000, np.float32)
+    return [*(np.concatenate((sound, breath)) for sound in sounds[:-1]), sounds[-1]]
+
+
+def _lengths_ms(sounds: Sequence[Mono], rate: int) -> list[float]:
+    return [len(sound) * 1000 / rate for sound in sounds]

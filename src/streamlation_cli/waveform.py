@@ -1,0 +1,145 @@
+"""Samples of speech: trimmed, levelled, stretched, resampled and kept small.
+
+Mono audio throughout, shape (samples,), float32 in [-1, 1] unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Mono = npt.NDArray[np.float32]
+
+SPEECH_LEVEL_DBFS = -20.0
+"""Root mean square level of dubbed speech, pauses left out; about −19 LUFS for one voice."""
+
+_FRAME_S = 0.01
+_SILENCE_BELOW_PEAK_DB = 40.0
+_ABSOLUTE_SILENCE = 1e-4
+_KEPT_EDGE_S = 0.02
+_FADE_S = 0.005
+
+
+def trimmed(samples: Mono, sample_rate_hz: int) -> Mono:
+    """Without the silence before and after; 20 ms of it is kept, so that soft consonants stay whole, and faded.
+
+    Empty where all is silent.
+    """
+    frame = max(1, int(sample_rate_hz * _FRAME_S))
+    levels = _frame_peaks(samples, frame)
+    floor = max(_ABSOLUTE_SILENCE, levels.max(initial=0.0) * 10 ** (-_SILENCE_BELOW_PEAK_DB / 20))
+    loud = np.flatnonzero(levels > floor)
+    if loud.size == 0:
+        return samples[:0]
+    edge = int(sample_rate_hz * _KEPT_EDGE_S)
+    kept = samples[max(0, int(loud[0]) * frame - edge) : (int(loud[-1]) + 1) * frame + edge].copy()
+    fade = min(len(kept) // 2, int(sample_rate_hz * _FADE_S))
+    ramp = np.linspace(0, 1, fade, endpoint=False, dtype=np.float32)
+    kept[:fade] *= ramp
+    kept[len(kept) - fade :] *= ramp[::-1]
+    return kept
+
+
+def _frame_peaks(samples: Mono, frame: int) -> Mono:
+    padded = np.pad(np.abs(samples), (0, -len(samples) % frame))
+    peaks: Mono = padded.reshape(-1, frame).max(axis=1, initial=0.0)
+    return peaks
+
+
+def levelled(samples: Mono, sample_rate_hz: int, ceiling: float) -> Mono:
+    """At `SPEECH_LEVEL_DBFS`, or as loud as peaks below `ceiling` allow."""
+    frame = max(1, int(sample_rate_hz * _FRAME_S))
+    whole = samples[: len(samples) // frame * frame].reshape(-1, frame)
+    if whole.size == 0:
+        return samples
+    powers = (whole.astype(np.float64) ** 2).mean(axis=1)
+    spoken = powers[powers > powers.max() * 10 ** (-_SILENCE_BELOW_PEAK_DB / 10)]
+    if spoken.size == 0:
+        return samples
+    gain = 10 ** (SPEECH_LEVEL_DBFS / 20) / float(np.sqrt(spoken.mean()))
+    peak = float(np.abs(samples).max())
+    return samples * np.float32(min(gain, ceiling / peak))
+
+
+def stretched(samples: Mono, sample_rate_hz: int, tempo: float) -> Mono:
+    """`tempo` times as fast at the same pitch."""
+    import av
+    from av.filter import Graph
+
+    graph = Graph()
+    source = graph.add_abuffer(sample_rate=sample_rate_hz, format="flt", layout="mono", time_base=None)
+    stretch = graph.add("atempo", f"{tempo:.6f}")
+    sink = graph.add("abuffersink")
+    graph.link_nodes(source, stretch, sink).configure()
+    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
+    frame.sample_rate = sample_rate_hz
+    frame.pts = 0
+    source.push(frame)
+    source.push(None)
+    pull: Callable[[], av.AudioFrame] = sink.pull  # type: ignore[assignment]
+    parts: list[Mono] = []
+    while True:
+        try:
+            parts.append(pull().to_ndarray()[0])
+        except (av.error.EOFError, av.error.BlockingIOError):
+            break
+    return np.concatenate(parts) if parts else samples[:0]
+
+
+def resampled(samples: Mono, from_hz: int, to_hz: int) -> Mono:
+    """The same sound at another rate, its length rounded to the nearest sample."""
+    if from_hz == to_hz or samples.size == 0:
+        return samples
+    import av
+
+    resampler = av.AudioResampler("flt", "mono", to_hz)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[np.newaxis]), format="flt", layout="mono")
+    frame.sample_rate = from_hz
+    made = [part.to_ndarray()[0] for part in (*resampler.resample(frame), *resampler.resample(None))]
+    joined = np.concatenate(made)
+    length = round(len(samples) * to_hz / from_hz)
+    result: Mono = np.pad(joined[:length], (0, max(0, length - len(joined))))
+    return result
+
+
+def to_s16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Signed 16-bit, rounded to the nearest and clipped."""
+    rounded: npt.NDArray[np.int16] = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
+    return rounded
+
+
+def from_s16(data: bytes) -> Mono:
+    """Float samples of signed 16-bit little-endian bytes."""
+    samples: Mono = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+    return samples
+
+
+def packed(samples: npt.NDArray[np.int16], sample_rate_hz: int) -> bytes:
+    """Lossless and about half as large (FLAC)."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=sample_rate_hz, layout="mono")
+        step = 4096
+        for start in range(0, len(samples), step):
+            block = np.ascontiguousarray(samples[np.newaxis, start : start + step])
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
+            frame.sample_rate = sample_rate_hz
+            frame.pts = start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def unpacked(data: bytes) -> tuple[npt.NDArray[np.int16], int]:
+    """Samples and their rate; what `packed` was given."""
+    import av
+
+    with av.open(io.BytesIO(data), "r", format="flac") as container:
+        parts = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+        rate = container.streams.audio[0].rate
+    return (np.concatenate(parts) if parts else np.zeros(0, np.int16)), int(rate)
