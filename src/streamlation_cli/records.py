@@ -81,6 +81,10 @@ class Header(Record, frozen=True, kw_only=True):
     live: bool = False
     duration_ms: int | None = None
     """Length the container announces, where it announces one."""
+    start_ms: int = 0
+    """Media time at which the kept part starts; packets from before it may be there for decoders to warm up."""
+    end_ms: int | None = None
+    """Media time at which the kept part ends; None where everything is kept."""
     audio: AudioStream | None = None
     video: VideoStream | None = None
     language: str = ""

@@ -1,0 +1,140 @@
+"""Where sessions come from: one module per transport behind one small interface.
+
+A transport's `opening(request) -> Opening` says what to hand to the demuxer and how its failures are to be told.
+`open_media` picks the transport by the input's form; what can be demuxed becomes packets (`container.py`), what is a
+subtitle file becomes transcripts (`captions.py`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+from ..errors import StreamlationError, UsageError
+from ..records import Header, StreamRecord
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be ingested."""
+
+    input: str
+    """A path, an address, or `-`."""
+    session: str
+    language: str = ""
+    """Spoken language; empty when it is to be detected."""
+    format: str = ""
+    """Container or raw format in FFmpeg's terms, `srt` or `vtt`; empty to find out."""
+    sample_rate_hz: int | None = None
+    """Of raw PCM."""
+    channels: int | None = None
+    """Of raw PCM."""
+    with_video: bool = False
+    audio_stream: str = ""
+    """Index among the audio streams or language tag; empty for the default one."""
+    start_ms: int = 0
+    end_ms: int | None = None
+    offline: bool = False
+    timeout_s: float = 10.0
+    """How long a network source may stall."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """How to open one input."""
+
+    file: str | BinaryIO
+    """Path or address for FFmpeg, or an object with `read` (and `seek`, where that works)."""
+    name: str
+    """The input in messages and in the header, credentials removed."""
+    failure: Callable[[Exception], StreamlationError]
+    """The transport's word on an error of opening or reading."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    format: str = ""
+    timeout: tuple[float, float] | None = None
+    """Seconds to open, seconds a read may stall."""
+    remote: bool = False
+    """An error while reading is the network's, not damage."""
+    text: Callable[[], bytes] | None = None
+    """Reads the whole input; for subtitle files."""
+
+
+class Media(Protocol):
+    """An opened input."""
+
+    header: Header
+    end_ms: int | None
+    """Media time at which what was yielded so far ends."""
+
+    def records(self) -> Iterator[StreamRecord]:
+        """What follows the header, `eos` excluded; raises StreamlationError where the rest cannot be had."""
+
+    def close(self) -> None:
+        """Lets go of the input."""
+
+
+SCHEMES: dict[str, str] = {
+    "http": "http",
+    "https": "http",
+    "file": "file",
+    "": "file",
+    STDIN: "stdin",
+}
+"""Address scheme → transport module of this package."""
+
+SUBTITLE_FORMATS = ("srt", "vtt")
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(?=//)|^(file):")
+
+
+def scheme_of(name: str) -> str:
+    """The scheme of an address in lower case, `-` for standard input, empty for a path.
+
+    >>> scheme_of("HTTP://a/b.mp3"), scheme_of("C:/a.mp3"), scheme_of("a: b.mp3"), scheme_of("-")
+    ('http', '', '', '-')
+    """
+    if name == STDIN:
+        return STDIN
+    match = _SCHEME.match(name)
+    return (match[1] or match[2]).lower() if match else ""
+
+
+def open_media(request: Request) -> Media:
+    """Opens the input.
+
+    Raises UsageError for an address of an unknown kind, InputMissing, DataError, OfflineRefused, Unavailable or TryAgain
+    where it cannot be opened.
+    """
+    transport = importlib.import_module(f".{transport_of(request.input)}", __name__)
+    opening: Opening = transport.opening(request)
+    if opening.format in SUBTITLE_FORMATS:
+        from .captions import Captions
+
+        return Captions(request, opening)
+    from .container import Container
+
+    return Container(request, opening)
+
+
+def transport_of(name: str) -> str:
+    """The transport module that opens `name`; raises UsageError where there is none."""
+    scheme = scheme_of(name)
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES if scheme not in ("", STDIN))
+        raise UsageError(f"{scheme}: addresses cannot be opened; a path, - and {known} can")
+    return SCHEMES[scheme]
+
+
+def text_format_of(path: str) -> str:
+    """`srt` or `vtt` by the end of a name, else empty.
+
+    >>> text_format_of("a.SRT"), text_format_of("a.mp3")
+    ('srt', '')
+    """
+    extension = path.rpartition(".")[2].lower()
+    return extension if extension in SUBTITLE_FORMATS else ""

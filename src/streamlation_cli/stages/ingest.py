@@ -1,0 +1,199 @@
+"""Opens an input and emits it as a session of records: a header, its compressed packets, the end.
+
+INPUT is a file, an http or https address, or `-` for standard input. Media is demuxed, not decoded. A subtitle file (.srt,
+.vtt) becomes transcripts, so that captions can be translated. Raw samples need --format, --rate and --channels.
+
+A kept part (--start, --duration) keeps the source's times: what is said at 65 s stays at 65 s.
+
+    streamlation ingest talk.mp4 | streamlation normalize | streamlation transcribe
+
+    arecord -f S16_LE -r 16000 | streamlation ingest - --format s16le --rate 16000 --channels 1
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from .. import sources
+from ..errors import StreamlationError, UsageError
+from ..options import argument, option
+from ..records import Eos, Error, Packet, Record, Status, StreamRecord, Transcript
+from ..sources import STDIN, Media, Request, raw
+
+_STAGE = "ingest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to ingest and how."""
+
+    input: str = argument("INPUT", "", help="file, http(s) address, or - for standard input")
+    session: str = option("--session", "", metavar="NAME", help="name of the session; default: the file's name")
+    language: str = option(
+        "--from", "auto", metavar="LANG", shared=True, help="language that is spoken, or auto to detect it"
+    )
+    audio_stream: str = option(
+        "--audio-stream", "", metavar="INDEX|LANG", help="audio track: its number from 0, or its language"
+    )
+    video: bool = option("--video", False, help="emit the video's packets too")
+    start: str = option("--start", "", metavar="TIME", help="where to start: seconds or HH:MM:SS.mmm")
+    duration: str = option("--duration", "", metavar="TIME", help="how much to keep: seconds or HH:MM:SS.mmm")
+    realtime: bool = option("--realtime", False, help="emit at the speed of the recording, as a live source would")
+    format: str = option(
+        "--format",
+        "",
+        metavar="FORMAT",
+        help="container, subtitle (srt, vtt) or raw PCM format (s16le, …) of the input",
+    )
+    rate: int = option("--rate", 0, metavar="HZ", minimum=0, maximum=768_000, help="sample rate of raw PCM")
+    channels: int = option("--channels", 0, metavar="N", minimum=0, maximum=64, help="channels of raw PCM")
+    timeout: float = option(
+        "--timeout", 10.0, metavar="SECONDS", minimum=0.1, help="how long a network source may say nothing"
+    )
+    offline: bool = option("--offline", False, shared=True, help="never open a network connection")
+
+
+def source(options: Options) -> Iterator[StreamRecord]:
+    """The session of one input: header, packets or transcripts, then `eos` or a fatal `error`.
+
+    Raises UsageError at once where the options make no sense.
+    """
+    request = request_of(options)
+    return _session(request, Pacer() if options.realtime else None)
+
+
+def request_of(options: Options) -> Request:
+    """The options checked and read; raises UsageError."""
+    if not options.input:
+        raise UsageError("INPUT is missing: name a file, an address, or - for standard input")
+    sources.transport_of(options.input)
+    start_ms = parse_time("--start", options.start) if options.start else 0
+    duration_ms = parse_time("--duration", options.duration) if options.duration else None
+    if duration_ms == 0:
+        raise UsageError("--duration: 0 keeps nothing")
+    request = Request(
+        input=options.input,
+        session=options.session or session_name(options.input),
+        language="" if options.language == "auto" else options.language,
+        format=options.format.lower(),
+        sample_rate_hz=options.rate or None,
+        channels=options.channels or None,
+        with_video=options.video,
+        audio_stream=options.audio_stream,
+        start_ms=start_ms,
+        end_ms=None if duration_ms is None else start_ms + duration_ms,
+        offline=options.offline,
+        timeout_s=options.timeout,
+    )
+    raw.check(request)
+    return request
+
+
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)")
+
+
+def parse_time(flag: str, text: str) -> int:
+    """Milliseconds of `90`, `1:30`, `0:01:30.5`; raises UsageError that names the flag.
+
+    >>> parse_time("--start", "90.25"), parse_time("--start", "1:01:30")
+    (90250, 3690000)
+    """
+    match = _TIME.fullmatch(text.strip())
+    if not match:
+        raise UsageError(f"{flag}: {text!r} is no time; write seconds (90.5) or HH:MM:SS.mmm (00:01:30.500)")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    if match[2] is not None and (seconds >= 60 or (match[1] is not None and minutes >= 60)):
+        raise UsageError(f"{flag}: {text!r} is no time: minutes and seconds go up to 59")
+    return round(((hours * 60 + minutes) * 60 + seconds) * 1000)
+
+
+def session_name(name: str) -> str:
+    """The session's name where the user gives none: the file's name without its extension.
+
+    >>> session_name("a/talk.en.mp4"), session_name("https://h/x/my%20talk.mp3?k=1"), session_name("-"), session_name("http://h/")
+    ('talk.en', 'my talk', 'stdin', 'h')
+    """
+    if name == STDIN:
+        return "stdin"
+    if sources.scheme_of(name):
+        parts = urlsplit(name)
+        return PurePosixPath(unquote(parts.path)).stem or parts.hostname or "input"
+    return PurePosixPath(name).stem or "input"
+
+
+def _session(request: Request, pacer: Pacer | None) -> Iterator[StreamRecord]:
+    media: Media | None = None
+    counters: dict[str, int | float] = {"packets": 0, "bytes": 0}
+    try:
+        media = sources.open_media(request)
+        header = media.header
+        if pacer is not None:
+            header = msgspec.structs.replace(header, live=True, started_at=pacer.start(request.start_ms))
+        yield header
+        yield Status(request.session, stage=_STAGE, state="running")
+        for record in media.records():
+            if pacer is not None:
+                pacer.wait(record)
+            _count(record, counters)
+            yield record
+        yield Status(request.session, stage=_STAGE, state="completed", counters=counters)
+        yield Eos(request.session, duration_ms=media.end_ms)
+    except StreamlationError as error:
+        if media is not None:
+            yield Status(request.session, stage=_STAGE, state="failed", counters=counters)
+        yield Error(request.session, stage=_STAGE, code=error.code, message=error.message, fatal=True)
+    finally:
+        if media is not None:
+            media.close()
+
+
+def _count(record: Record, counters: dict[str, int | float]) -> None:
+    if isinstance(record, Packet):
+        counters["packets"] += 1
+        counters["bytes"] += len(record.data)
+    elif isinstance(record, Transcript):
+        counters["captions"] = counters.get("captions", 0) + 1
+    elif isinstance(record, Error):
+        counters["errors"] = counters.get("errors", 0) + 1
+
+
+class Pacer:
+    """Holds records back until their time has come, as if the source were live."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._wall_clock = wall_clock
+        self._zero_s = 0.0
+
+    def start(self, at_ms: int) -> float:
+        """Media time `at_ms` is now; returns the Unix time of media time 0."""
+        self._zero_s = self._clock() - at_ms / 1000
+        return self._wall_clock() - at_ms / 1000
+
+    def wait(self, record: StreamRecord) -> None:
+        """Returns when the media that `record` holds would have been recorded to its end."""
+        end_s = _end_s(record)
+        if end_s is not None and (left_s := self._zero_s + end_s - self._clock()) > 0:
+            self._sleep(left_s)
+
+
+def _end_s(record: StreamRecord) -> float | None:
+    if isinstance(record, Transcript):
+        return record.end_ms / 1000
+    if isinstance(record, Packet):
+        at = record.dts if record.dts is not None else record.pts
+        return None if at is None else (at + record.duration) * record.time_base[0] / record.time_base[1]
+    return None

@@ -1,0 +1,228 @@
+"""Decodes audio packets to 16 kHz mono PCM on the source's timeline.
+
+Audio that starts at 3 s starts at 3 s. Gaps become silence up to --max-gap, longer ones a `discontinuity` record. Packets that
+cannot be decoded are left out, counted and reported; everything else is kept. Each `pcm` record carries its RMS and peak level.
+
+    streamlation ingest talk.mp4 | streamlation normalize | jq -r 'select(.type=="pcm") | .data' | base64 -d > talk.s16le
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from ..errors import DataError
+from ..options import option
+from ..pcm import SAMPLES_PER_MS, Channel, Samples16, levels
+from ..records import Discontinuity, Eos, Error, Header, Packet, Pcm, Status, StreamRecord
+from ..sessions import Stage, by_session
+
+if TYPE_CHECKING:
+    from ..decoding import PacketDecoder
+    from ..timeline import Jump, Piece
+
+_STAGE = "normalize"
+_STATUS_EVERY_MS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How PCM is made."""
+
+    chunk_ms: int = option(
+        "--chunk-ms", 500, metavar="MS", minimum=10, maximum=30_000, help="length of a pcm record; the last is shorter"
+    )
+    channel: str = option(
+        "--channel", "mix", choices=("mix", "left", "right"), help="mix all channels, or take the left or right one"
+    )
+    loudness: str = option(
+        "--loudness",
+        "off",
+        choices=("off", "ebu-r128"),
+        help="level speech to −16 LUFS by EBU R 128, or leave levels alone",
+    )
+    max_gap: float = option(
+        "--max-gap", 10.0, metavar="SECONDS", minimum=0, maximum=3600, help="longest gap that is filled with silence"
+    )
+    keep_packets: bool = option(
+        "--keep-packets", False, help="forward the audio packets too, for a stage that mixes them"
+    )
+
+
+def stage(options: Options) -> Stage:
+    """Audio packets in, pcm out; everything else passes."""
+    return by_session(_STAGE, lambda header: Normalizer(header, options))
+
+
+class Normalizer:
+    """One session; raises DataError where its audio cannot be decoded at all."""
+
+    def __init__(self, header: Header, options: Options, clock: Callable[[], float] = time.time) -> None:
+        self._header = header
+        self._options = options
+        self._clock = clock
+        self._session = header.session
+        self._decoder: PacketDecoder | None = None
+        self._after_loss = False
+        self._chunks = _Chunks(header.session, options.chunk_ms)
+        self._jumps = 0
+        self._next_status_ms = 0
+
+    def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
+        """The header opens the decoder; audio packets become pcm."""
+        if isinstance(record, Header):
+            yield record
+            if record.audio is not None:
+                self._open(record)
+                yield Status(self._session, stage=_STAGE, state="running")
+        elif isinstance(record, Packet) and record.stream == "audio" and self._decoder is not None:
+            if self._options.keep_packets:
+                yield record
+            yield from self._packet(record)
+        else:
+            yield record
+
+    def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
+        """What decoder, resampler and the last chunk hold, the count of damaged packets, the counters."""
+        if self._decoder is None:
+            return
+        for frame in self._decoder.flush():
+            yield from self._placed(self._timeline.place(frame, self._start_s(frame)))
+        yield from self._placed(self._timeline.flush())
+        yield from self._chunks.flush()
+        yield self._status("completed" if isinstance(end, Eos) else "failed")
+        bad, packets = self._decoder.bad_packets, self._decoder.packets
+        if bad:
+            if not self._decoder.frames:
+                raise DataError(f"{self._header.source}: none of its {packets} audio packets can be decoded")
+            message = f"{self._header.source}: {bad} of {packets} audio packets are damaged; the rest is kept"
+            yield Error(self._session, stage=_STAGE, code="damaged", message=message, fatal=False)
+
+    def _open(self, header: Header) -> None:
+        from ..decoding import PacketDecoder
+        from ..timeline import Timeline
+
+        assert header.audio is not None
+        self._base = header.audio.time_base
+        self._decoder = PacketDecoder(header.audio)
+        self._timeline = Timeline(
+            channel=cast(Channel, self._options.channel),
+            max_gap_ms=round(self._options.max_gap * 1000),
+            start_ms=header.start_ms,
+            end_ms=header.end_ms,
+        )
+
+    def _packet(self, record: Packet) -> Iterator[StreamRecord]:
+        assert self._decoder is not None
+        self._base = record.time_base
+        frames = self._decoder.decode(record)
+        if frames is None:
+            self._after_loss = True
+            return
+        for frame in frames:
+            yield from self._placed(self._timeline.place(frame, self._start_s(frame), after_loss=self._after_loss))
+            self._after_loss = False
+        if self._header.live and self._chunks.end_ms >= self._next_status_ms:
+            self._next_status_ms = self._chunks.end_ms + _STATUS_EVERY_MS
+            yield self._status("running")
+
+    def _start_s(self, frame: object) -> float | None:
+        pts: int | None = frame.pts  # type: ignore[attr-defined]
+        return None if pts is None else pts * self._base[0] / self._base[1]
+
+    def _placed(self, pieces: Iterator[Piece | Jump] | Iterator[Piece]) -> Iterator[StreamRecord]:
+        from ..timeline import Jump
+
+        for piece in pieces:
+            if isinstance(piece, Jump):
+                yield from self._chunks.flush() if piece.reason == "gap" else self._chunks.cut()
+                self._jumps += 1
+                yield Discontinuity(
+                    self._session,
+                    at_ms=piece.at // SAMPLES_PER_MS,
+                    gap_ms=round(piece.gap / SAMPLES_PER_MS),
+                    reason=piece.reason,
+                )
+            else:
+                yield from self._chunks.add(piece.start, piece.samples)
+
+    def _status(self, state: str) -> Status:
+        assert self._decoder is not None
+        lag_ms = None
+        if self._header.live and self._header.started_at is not None:
+            lag_ms = max(0, round((self._clock() - self._header.started_at) * 1000) - self._chunks.end_ms)
+        counters: dict[str, int | float] = {
+            "packets": self._decoder.packets,
+            "bad_packets": self._decoder.bad_packets,
+            "silence_ms": self._timeline.silence // SAMPLES_PER_MS,
+            "dropped_ms": self._timeline.dropped // SAMPLES_PER_MS,
+            "discontinuities": self._jumps,
+        }
+        return Status(self._session, stage=_STAGE, state=state, lag_ms=lag_ms, counters=counters)  # type: ignore[arg-type]
+
+
+class _Chunks:
+    """Samples into pcm records of equal length, their times in whole milliseconds.
+
+    The first sample of a run is seldom on a whole millisecond: up to 15 samples of silence before it keep every sample in
+    its place.
+    """
+
+    def __init__(self, session: str, chunk_ms: int) -> None:
+        self._session = session
+        self._length = chunk_ms * SAMPLES_PER_MS
+        self._parts: list[Samples16] = []
+        self._held = 0
+        self._start = 0
+        self._sequence = 0
+        self.end_ms = 0
+
+    def add(self, start: int, samples: Samples16) -> Iterator[Pcm]:
+        """Takes samples that follow the last ones, unless `flush` came before."""
+        if not self._held:
+            lead = start % SAMPLES_PER_MS
+            self._start = start - lead
+            if lead:
+                self._parts.append(np.zeros(lead, dtype=np.int16))
+                self._held = lead
+        self._parts.append(samples)
+        self._held += len(samples)
+        while self._held >= self._length:
+            yield from self._take(self._length)
+
+    def cut(self) -> Iterator[Pcm]:
+        """What is held in whole milliseconds; the line of samples goes on."""
+        whole = self._held - self._held % SAMPLES_PER_MS
+        if whole:
+            yield from self._take(whole)
+
+    def flush(self) -> Iterator[Pcm]:
+        """What is held, shorter than the others; its `end_ms` is rounded up."""
+        if self._held:
+            yield self._record(np.concatenate(self._parts))
+        self._parts, self._held = [], 0
+
+    def _take(self, count: int) -> Iterator[Pcm]:
+        held = np.concatenate(self._parts)
+        yield self._record(held[:count])
+        self._parts = [held[count:]]
+        self._held -= count
+        self._start += count
+
+    def _record(self, samples: Samples16) -> Pcm:
+        rms, peak = levels(samples)
+        self.end_ms = -(-(self._start + len(samples)) // SAMPLES_PER_MS)
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        return Pcm(
+            self._session,
+            seq=sequence,
+            start_ms=self._start // SAMPLES_PER_MS,
+            end_ms=self.end_ms,
+            rms_dbfs=rms,
+            peak_dbfs=peak,
+            data=samples.astype("<i2", copy=False).tobytes(),
+        )

@@ -1,0 +1,140 @@
+"""Decoded frames onto one unbroken line of 16 kHz samples.
+
+    frames:   ├──a──┤├──b──┤        ├──c──┤   ├──d──┤                  ├──e──┤
+                                                └ starts before c ends      (far away)
+    pieces:   ├──a──────b──┤00000000├──c──┤d──┤ Discontinuity          ├──e──┤
+
+A frame that starts within a tolerance of where the last one ended follows it: containers round their times. The tolerance
+is on the sum, so it never adds up to a drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .pcm import Channel, Resampler, Samples16
+from .records import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    import av
+
+TOLERANCE_S = 0.05
+"""A frame this near to where it is expected follows the last one."""
+TOLERANCE_AFTER_LOSS_S = 0.002
+"""The same, where frames are known to be missing."""
+_SILENCE_BLOCK = SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Samples that start at `start` (in samples of 16 kHz from media time 0)."""
+
+    start: int
+    samples: Samples16
+
+
+@dataclass(frozen=True)
+class Jump:
+    """The line breaks at `at` (in samples) and goes on `gap` samples later; a negative gap is time that came twice."""
+
+    at: int
+    gap: int
+    reason: Literal["gap", "overlap", "clock-reset"]
+
+
+class Timeline:
+    """Places the frames of one session between `start_ms` and `end_ms`, in order.
+
+    Pieces come out in the order of time, never overlap, and follow one another without a hole except after a Jump.
+    """
+
+    def __init__(self, *, channel: Channel, max_gap_ms: int, start_ms: int = 0, end_ms: int | None = None) -> None:
+        self._channel = channel
+        self._max_gap = max_gap_ms * SAMPLE_RATE_HZ // 1000
+        self._position = start_ms * SAMPLE_RATE_HZ // 1000
+        self._end = None if end_ms is None else end_ms * SAMPLE_RATE_HZ // 1000
+        self._resampler: Resampler | None = None
+        self._expected_s = 0.0
+        self._offset_s = 0.0
+        self._surplus = 0
+        """Samples that the resampler still has to give before `_position` is reached."""
+        self._begun = False
+        self.silence = 0
+        """Samples of silence put into gaps."""
+        self.dropped = 0
+        """Samples left out because their time was already taken."""
+
+    def place(self, frame: av.AudioFrame, start_s: float | None, *, after_loss: bool = False) -> Iterator[Piece | Jump]:
+        """Takes a frame that starts at `start_s` (None: where the last one ended)."""
+        rate = frame.sample_rate
+        source = (rate, frame.format.name, frame.layout.name)
+        start_s = self._expected_s if start_s is None else start_s + self._offset_s
+        drift_s = start_s - self._expected_s
+        tolerance_s = TOLERANCE_AFTER_LOSS_S if after_loss else TOLERANCE_S
+        if self._resampler is None or abs(drift_s) > tolerance_s:
+            yield from self._move_to(start_s)
+            self._begin(source)
+        elif self._resampler.source != source:
+            yield from self.flush()
+            self._begin(source)
+        assert self._resampler is not None
+        self._expected_s += frame.samples / rate
+        for samples in self._resampler.push(frame):
+            yield from self._emit(samples)
+
+    def flush(self) -> Iterator[Piece]:
+        """What the resampler still holds."""
+        if self._resampler is not None:
+            resampler, self._resampler = self._resampler, None
+            for samples in resampler.flush():
+                yield from self._emit(samples)
+
+    def _begin(self, source: tuple[int, str, str]) -> None:
+        self._resampler = Resampler(*source, self._channel)
+
+    def _move_to(self, start_s: float) -> Iterator[Piece | Jump]:
+        yield from self.flush()
+        self._surplus = 0
+        gap = round(start_s * SAMPLE_RATE_HZ) - self._position
+        first, self._begun = not self._begun, True
+        self._expected_s = start_s
+        if gap > 0:
+            if first:
+                self._position += gap
+            elif gap <= self._max_gap:
+                yield from self._silence(gap)
+            else:
+                yield Jump(self._position, gap, "gap")
+                self._position += gap
+        elif gap < 0:
+            if first or -gap <= self._max_gap:
+                if not first:
+                    yield Jump(self._position, gap, "overlap")
+                    self.dropped -= gap
+                self._surplus = -gap
+            else:
+                yield Jump(self._position, gap, "clock-reset")
+                self._offset_s -= gap / SAMPLE_RATE_HZ
+                self._expected_s -= gap / SAMPLE_RATE_HZ
+
+    def _silence(self, samples: int) -> Iterator[Piece]:
+        self.silence += samples
+        while samples > 0:
+            block = min(samples, _SILENCE_BLOCK)
+            yield from self._emit(np.zeros(block, dtype=np.int16))
+            samples -= block
+
+    def _emit(self, samples: Samples16) -> Iterator[Piece]:
+        if self._surplus:
+            left_out = min(self._surplus, len(samples))
+            self._surplus -= left_out
+            samples = samples[left_out:]
+        if self._end is not None:
+            samples = samples[: max(0, self._end - self._position)]
+        if len(samples):
+            yield Piece(self._position, samples)
+            self._position += len(samples)
