@@ -80,7 +80,9 @@ def verb_command(verb: Verb) -> click.Command:
     """The click command of one verb, its parameters derived from the module's `Options`."""
     module = verb.module()
     parameters: list[click.Parameter] = [_parameter(field, flag) for field, flag in flags_of(module.Options).items()]
-    parameters += _COMMON
+    own = {name for parameter in parameters for name in parameter.opts}
+    # A verb's own flag of the same name wins: `subtitle --text both` is about which text.
+    parameters += [common for common in _COMMON if own.isdisjoint(common.opts)]
 
     def callback(**given: Any) -> int:
         common = {name: given.pop(name) for name in _COMMON_NAMES}
