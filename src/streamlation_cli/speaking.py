@@ -83,6 +83,9 @@ class Speaker:
             tempo = 1.0
         lengths_ms = _lengths_ms(sounds, rate)
         placed = timefit.lay(slots, lengths_ms, free_ms)
+        if last and next_start_ms is not None:
+            earlier = timefit.pulled_back(slots, placed, free_ms, next_start_ms)
+            placed = timefit.lay(earlier, lengths_ms, free_ms)
         return self._joined(sounds, rate, slots, placed, sum(natural_ms) / sum(lengths_ms), ceiling)
 
     def _at_tempo(

@@ -7,7 +7,7 @@ tempo, so that the voice does not lurch. Order of preference when the dub is lon
     2. it is spoken faster, up to `MAX_TEMPO`
     3. it ends late, and the next one starts late; later pauses take that back
 
-Everything here is arithmetic on milliseconds; nothing overlaps and nothing starts before its source.
+Everything here is arithmetic on milliseconds; nothing overlaps, and nothing but the very last utterance ever starts before its source.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ MAX_TEMPO = 1.35
 
 BORROW_MS = 1000
 """How much of the following pause may be used at an unhurried tempo; a voice far behind the picture seems to belong to something else."""
+
+EARLY_MS = 1000
+"""How much earlier than its source the last utterance may start."""
 
 PAUSE_MS = 80
 """Least silence between two utterances."""
@@ -104,6 +107,20 @@ def lay(slots: Sequence[Slot], lengths_ms: Sequence[float], free_ms: int) -> lis
         free_ms = start + math.ceil(length)
         placed.append(Placed(start, free_ms))
     return placed
+
+
+def pulled_back(slots: Sequence[Slot], placed: Sequence[Placed], free_ms: int, end_ms: int) -> list[Slot]:
+    """The slots of the last utterance, moved to begin earlier where it would outlast the media's end otherwise.
+
+    By `EARLY_MS` at most, and not before `free_ms`: a voice that comes early is a lesser evil than one that is cut off.
+
+    >>> pulled_back([Slot(4000, 5000)], [Placed(4000, 5300)], 3900, 5000)
+    [Slot(start_ms=3900, end_ms=5000)]
+    """
+    early = min(placed[-1].end_ms - end_ms, EARLY_MS, slots[0].start_ms - free_ms)
+    if early <= 0:
+        return list(slots)
+    return [Slot(max(0, slot.start_ms - early), slot.end_ms) for slot in slots]
 
 
 def drift_ms(slots: Sequence[Slot], placed: Sequence[Placed]) -> int:

@@ -27,11 +27,12 @@ from dataclasses import dataclass
 from .. import timefit, voices
 from ..artefacts import STDOUT, Targets
 from ..audiofile import SAMPLE_RATE_HZ, AudioFile, format_of
+from ..bed import OriginalSound
 from ..dubtrack import DubTrack
 from ..errors import Unavailable, UsageError
 from ..options import option
 from ..phrases import Phrase, phrases
-from ..records import Eos, Error, Header, Speech, Status, StreamRecord, Transcript, Translation
+from ..records import Eos, Error, Header, Packet, Pcm, Speech, Status, StreamRecord, Transcript, Translation
 from ..sessions import Stage, by_session
 from ..speaking import Speaker, Spoken
 
@@ -154,8 +155,9 @@ class _Session:
         self._free_ms = 0
         """When the voice is free for the next utterance."""
         self._counters = {"utterances": 0, "speech_ms": 0, "worst_drift_ms": 0}
-        self._files = [AudioFile(target, 1) for target in targets]
-        self._track = DubTrack(self._files)
+        self._original = OriginalSound(header.audio) if options.mix == "duck" else None
+        self._files = [AudioFile(target, 1 if self._original is None else 2) for target in targets]
+        self._track = DubTrack(self._files, self._original, options.duck_db)
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         """See `Handler`."""
@@ -164,10 +166,14 @@ class _Session:
             yield Status(self._session, stage=STAGE, state="running")
             if record.target_language:
                 self._cast.speaker(record.target_language)  # a voice that is missing shows before any work is done
+        elif self._original is not None and _is_sound(record):
+            assert isinstance(record, Packet | Pcm)
+            self._original.feed(record)
         elif self._speaks(record):
             assert isinstance(record, Transcript | Translation)
             utterance = self._utterance(record)
             if utterance is not None:
+                self._require_original()
                 yield from self._release(next_start_ms=utterance.phrases[0].slot.start_ms)
                 self._waiting = utterance
                 if self._header.live:
@@ -178,6 +184,7 @@ class _Session:
         duration_ms = (end.duration_ms if isinstance(end, Eos) else None) or self._header.duration_ms
         yield from self._release(next_start_ms=duration_ms, last=True)
         if isinstance(end, Eos):
+            self._require_original()
             self._track.finish(duration_ms or 0)
             while self._files:
                 self._files.pop(0).commit()
@@ -191,8 +198,16 @@ class _Session:
 
     def abandon(self) -> None:
         """Leaves files that are not whole as they are."""
+        if self._original is not None:
+            self._original.close()
         while self._files:
             self._files.pop().abandon()
+
+    def _require_original(self) -> None:
+        if self._original is not None and not self._original.is_there:
+            raise UsageError(
+                "--mix duck needs the original sound in the stream: run normalize with --keep-packets, or transcribe with --keep-audio"
+            )
 
     def _speaks(self, record: StreamRecord) -> bool:
         wanted = Translation if self._header.target_language else Transcript
@@ -239,3 +254,7 @@ class _Session:
         counters["utterances"] += 1
         counters["speech_ms"] += spoken.end_ms - spoken.start_ms
         counters["worst_drift_ms"] = max(counters["worst_drift_ms"], spoken.drift_ms)
+
+
+def _is_sound(record: StreamRecord) -> bool:
+    return isinstance(record, Pcm) or (isinstance(record, Packet) and record.stream == "audio")
