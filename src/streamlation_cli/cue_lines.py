@@ -76,21 +76,18 @@ class Lines:
             if top > self.max_chars:
                 break
             if lines == 2:
-                rest = self.columns(at, last)
+                rest = float(self.columns(at, last))
                 if rest > self.max_chars:
                     continue
-                places: tuple[int, ...] = ()
-                cost = abs(top - rest) / self.max_chars
+                below: tuple[float, tuple[int, ...]] | None = (0.0, ())
             else:
-                found = self._breaks(at, last, lines - 1)
-                if not found:
-                    continue
-                cost, places = found[0] + abs(top - total / lines) / self.max_chars, found[1]
-                rest = self.columns(at, last) // (lines - 1)
-            # A pyramid, narrow line on top, hides less of the picture and keeps the eye's way back short.
-            cost = 6 * cost + self.costs[at] / 2 + (1.5 if top > rest else 0.0)
+                rest = (total - top) / (lines - 1)
+                below = self._breaks(at, last, lines - 1)
+            if below is None:
+                continue
+            cost = below[0] + self.costs[at] / 2 + _shape_cost(top, rest, self.max_chars)
             if best is None or cost < best[0]:
-                best = (cost, (at, *places))
+                best = (cost, (at, *below[1]))
         return best
 
     def text(self, first: int, last: int) -> tuple[str, ...]:
@@ -110,6 +107,12 @@ class Lines:
                 places.append(at)
                 start = at
         return tuple(places)
+
+
+def _shape_cost(top: float, bottom: float, max_chars: int) -> float:
+    """How far two lines are from equal; one narrow line on top hides less of the picture than one below."""
+    uneven = abs(top - bottom) / max_chars
+    return 6 * uneven + 8 * uneven**2 + (0.75 if top > bottom else 0.0)
 
 
 def joined(units: Sequence[Unit]) -> str:

@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 
 from .cue_lines import Limits, Lines, Second, segment
 from .cue_times import Span, place
-from .line_breaks import Unit, pieces, width
+from .line_breaks import Unit, ends_sentence, pieces, width
 from .records import Word
 from .subtitles import Caption, clean
 
@@ -88,7 +88,7 @@ class Layout:
             units, second = second, []
         if not units:
             return None
-        units = [self._in_order(unit) for unit in units]
+        units = [self._in_order(unit) for unit in _with_next(units)]
         return _Part(utterance, units, second)
 
     def _in_order(self, unit: Unit) -> Unit:
@@ -340,6 +340,27 @@ def timed_units(utterance: Utterance, max_chars: int) -> list[Unit]:
             )
         )
     return units
+
+
+STRANDED_MS = 700
+"""A pause after the first word of a sentence that is longer than this is doubted."""
+MS_PER_CHARACTER = 70
+
+
+def _with_next(units: list[Unit]) -> list[Unit]:
+    """The units, with the first word of a sentence moved to the second where a pause parts them.
+
+    Recognisers give a sentence's first word the time where the silence before it began; shown then, it would stand alone.
+    """
+    result = list(units)
+    for at in range(len(units) - 2, -1, -1):
+        unit, following = result[at], result[at + 1]
+        begins = at == 0 or ends_sentence(result[at - 1].text, unit.text)
+        if not begins or not unit.text[-1].isalnum() or following.start_ms - unit.end_ms < STRANDED_MS:
+            continue
+        length = min(unit.end_ms - unit.start_ms, MS_PER_CHARACTER * (len(unit.text) + 1))
+        result[at] = replace(unit, start_ms=following.start_ms - length, end_ms=following.start_ms)
+    return result
 
 
 def _inside(word: Word, begin: int, position: float) -> int:

@@ -72,7 +72,9 @@ def pieces(text: str, max_width: int) -> list[tuple[str, bool, bool]]:
 
 
 _WORD = re.compile(rf"(?:[^\s]|[{NO_BREAK_SPACES}])+")
-_CLOSING = frozenset("、。，．・：；？！ー）］｝」』】〕〉》’”…‥,.:;?!)]}%％〜～々ゝゞヽヾぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶๆฯ")
+_CLOSING = frozenset(
+    "、。，．・：；？！ー）］｝」』】〕〉》’”…‥,.:;?!)]}%％〜～々ゝゞヽヾぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶๆฯ"
+)
 _OPENING = frozenset("（［｛「『【〔〈《‘“([{$￥＄#＃เแโใไເແໂໃໄ")
 _FOLLOWING_VOWELS = frozenset("ะาำๅະາຳ")
 _UNSPACED_RANGES = (
@@ -134,8 +136,11 @@ def _no_wider(word: str, max_width: int) -> list[str]:
 SENTENCE_END = 0.0
 CLAUSE_END = 2.0
 """After a comma, semicolon, colon or dash."""
-BEFORE_CONJUNCTION = 4.0
+BEFORE_CLAUSE = 4.0
+"""Before a conjunction, or a capitalised small word, which begins a sentence whose full stop is missing."""
 BEFORE_PREPOSITION = 6.0
+BEFORE_COORDINATOR = 7.0
+BEFORE_SUBJECT = 7.0
 PLAIN = 10.0
 DANGLING = 18.0
 """After a word that leans on the next one: an article, a preposition, an auxiliary."""
@@ -194,12 +199,18 @@ def _punctuation_cost(before: Unit, after: Unit) -> float | None:
 
 def _word_cost(before: str, after: str, words: SmallWords) -> float:
     left, right = _key(before), _key(after)
+    if after[:1].isupper() and right != "i" and right in words.leaning:
+        return BEFORE_CLAUSE
     if left in words.leaning:
         return DANGLING
-    if right in words.conjunctions:
-        return BEFORE_CONJUNCTION
-    if right in words.prepositions:
-        return BEFORE_PREPOSITION
+    for small, cost in (
+        (words.conjunctions, BEFORE_CLAUSE),
+        (words.prepositions, BEFORE_PREPOSITION),
+        (words.coordinators, BEFORE_COORDINATOR),
+        (words.subjects, BEFORE_SUBJECT),
+    ):
+        if right in small:
+            return cost
     if left[-1:].isdigit() or right[:1].isdigit():
         return PLAIN + 4  # a number and its unit or noun
     if before[:1].isupper() and after[:1].isupper() and words.names_are_capitalised:

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SmallWords:
     """The small words of one language, in lower case."""
 
     conjunctions: frozenset[str]
+    """Words that begin a clause."""
+    coordinators: frozenset[str]
+    """`and` and `or`, which join nouns as often as clauses."""
     prepositions: frozenset[str]
+    subjects: frozenset[str]
+    """Pronouns that are the subject of a clause, often its first word."""
     leaning: frozenset[str]
-    """Words that are not to end a line: articles, possessives, auxiliaries, and the two sets above."""
+    """Words that are not to end a line: articles, possessives, auxiliaries, and the sets above."""
     names_are_capitalised: bool
     """Two capitalised words in a row are a name (German capitalises every noun)."""
 
@@ -27,8 +32,17 @@ def small_words(language: str) -> SmallWords:
     (True, frozenset())
     """
     primary = re.split("[-_]", language.lower())[0]
-    conjunctions, prepositions, others = (frozenset(part.split()) for part in _LISTS.get(primary, ("", "", "")))
-    return SmallWords(conjunctions, prepositions, conjunctions | prepositions | others, primary != "de")
+    conjunctions, coordinators, prepositions, subjects, others = (
+        frozenset(part.split()) for part in _LISTS.get(primary, ("", "", "", "", ""))
+    )
+    return SmallWords(
+        conjunctions=conjunctions,
+        coordinators=coordinators,
+        prepositions=prepositions,
+        subjects=subjects,
+        leaning=conjunctions | coordinators | prepositions | subjects | others,
+        names_are_capitalised=primary != "de",
+    )
 
 
 ABBREVIATIONS = frozenset(
@@ -39,54 +53,66 @@ ABBREVIATIONS = frozenset(
 
 _LISTS = {
     "en": (
-        "and but or nor so yet because although though while whereas if unless until since when whenever where that which "
-        "who whom whose than whether as",
+        "but nor so yet because although though while whereas if unless until since when whenever where that which who whom "
+        "whose than whether as what how why",
+        "and or",
         "in on at by for from with without to of about into onto over under between among through during before after "
-        "against toward towards across behind beyond near within upon per via like",
+        "against toward towards across behind beyond near within upon per via like including depending according regarding",
+        "i you he she it we they i'm you're he's she's it's we're they're i've you've we've they've i'll you'll we'll they'll "
+        "i'd there there's",
         "a an the my your his her its our their this these those every each some any no not is are was were be been being "
-        "am has have had do does did will would shall should can could may might must i'm you're he's she's it's we're "
-        "they're i've you've we've they've i'll you'll we'll they'll i'd don't doesn't didn't won't can't couldn't wouldn't "
-        "i you he she it we they what how why very more most too such mr mrs ms dr",
+        "am has have had do does did will would shall should can could may might must isn't aren't wasn't don't doesn't "
+        "didn't won't can't couldn't wouldn't shouldn't very more most too such even mr mrs ms dr",
     ),
     "pt": (
-        "e mas ou nem porém porque pois embora enquanto se quando onde que qual quais quem cujo cuja como portanto logo",
+        "mas nem porém porque pois embora enquanto se quando onde que qual quais quem cujo cuja como portanto logo",
+        "e ou",
         "em no na nos nas num numa de do da dos das dum duma por pelo pela pelos pelas para pra com sem sobre sob entre até "
-        "desde contra após ante perante durante ao à aos às a",
+        "desde contra após ante perante durante ao à aos às a neste nesta nestes nestas nesse nessa nesses nessas naquele "
+        "naquela deste desta destes destas desse dessa desses dessas daquele daquela disso disto nisso nisto àquele àquela",
+        "eu ele ela nós eles elas você vocês",
         "o os as um uma uns umas meu minha meus minhas teu tua seu sua seus suas nosso nossa nossos nossas este esta estes "
         "estas esse essa esses essas aquele aquela cada todo toda todos todas algum alguma não é são era eram foi foram ser "
-        "está estão estava estavam tem têm tinha há vai vão pode podem deve devem muito mais tão eu ele ela nós eles elas "
-        "você vocês me te lhe nos vos lhes sr sra dr dra",
+        "está estão estava estavam tem têm tinha há vai vão pode podem deve devem muito muitos muitas mais tão me te lhe nos "
+        "vos lhes sr sra dr dra",
     ),
     "es": (
-        "y e pero o u ni sino porque pues aunque mientras si cuando donde que cual cuales quien quienes como",
+        "pero ni sino porque pues aunque mientras si cuando donde que cual cuales quien quienes como qué cómo",
+        "y e o u",
         "en de del a al por para con sin sobre bajo entre hasta desde contra hacia según durante ante tras",
+        "yo él ella nosotros ellos ellas usted ustedes",
         "el la los las un una unos unas lo mi mis tu tus su sus nuestro nuestra nuestros nuestras este esta estos estas ese "
         "esa esos esas aquel aquella cada todo toda todos todas algún alguna no es son era eran fue fueron ser está están "
-        "estaba ha han había he hemos hay va van puede pueden debe muy más tan yo él ella nosotros ellos ellas me te se le "
-        "nos les sr sra dr dra",
+        "estaba ha han había he hemos hay va van puede pueden debe muy más tan me te se le nos les sr sra dr dra",
     ),
     "fr": (
-        "et mais ou ni car donc or parce puisque quoique tandis si quand lorsque où que qui dont comme",
+        "mais ni car donc or parce puisque quoique tandis si quand lorsque où que qui dont comme",
+        "et ou",
         "en dans de du des à au aux par pour avec sans sur sous entre vers chez jusque depuis contre pendant avant après",
+        "je tu il elle on nous vous ils elles j'ai c'est",
         "le la les un une mon ma mes ton ta tes son sa ses notre nos votre vos leur leurs ce cet cette ces chaque tout toute "
         "tous toutes quelque ne n'est est sont était étaient a ont avait avaient ai avons sera être avoir va vont peut "
-        "peuvent doit très plus je tu il elle on nous vous ils elles me te se m mme mlle dr",
+        "peuvent doit très plus me te se m mme mlle dr",
     ),
     "de": (
-        "und aber oder denn sondern weil obwohl während wenn falls als dass ob bevor nachdem damit wie wo",
+        "aber denn sondern weil obwohl während wenn falls als dass ob bevor nachdem damit wie wo warum",
+        "und oder",
         "in im an am auf aus bei beim mit nach von vom zu zum zur für durch gegen ohne um über unter vor zwischen seit bis "
         "wegen trotz",
-        "der die das den dem des ein eine einen einem einer eines mein meine dein deine sein seine ihr ihre unser unsere "
+        "ich du er sie es wir ihr man",
+        "der die das den dem des ein eine einen einem einer eines mein meine dein deine sein seine ihre unser unsere "
         "dieser diese dieses diesen jeder jede jedes kein keine nicht ist sind war waren hat haben hatte hatten wird werden "
-        "wurde kann können muss müssen soll sehr mehr ich du er sie es wir herr frau dr",
+        "wurde kann können muss müssen soll sehr mehr herr frau dr",
     ),
     "it": (
-        "e ed ma o oppure né però perché poiché sebbene mentre se quando dove che cui chi come quindi",
+        "ma né però perché poiché sebbene mentre se quando dove che cui chi come quindi",
+        "e ed o oppure",
         "in di a da con su per tra fra nel nella nello nei negli nelle del della dello dei degli delle al alla allo ai agli "
         "alle dal dalla dallo dai dagli dalle sul sulla sullo sui sugli sulle senza verso fino contro durante dopo prima",
+        "io lui lei noi voi loro",
         "il lo la i gli le un uno una mio mia miei mie tuo tua suo sua suoi sue nostro nostra vostro questo questa questi "
         "queste quel quella quelli quelle ogni tutto tutta tutti tutte non è sono era erano ha hanno aveva ho abbiamo può "
-        "possono deve molto più io lui lei noi voi loro mi ti si ci vi sig dott",
+        "possono deve molto più mi ti si ci vi sig dott",
     ),
 }
-"""Language → conjunctions, prepositions, and other words that lean on the one after them."""
+"""Language → conjunctions, coordinators, prepositions, subject pronouns, and other words that lean on the one after them."""
