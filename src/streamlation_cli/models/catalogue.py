@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,22 @@ def models() -> tuple[Model, ...]:
 def find(kind: str, name: str) -> Model | None:
     """The model of that name, or None."""
     return next((model for model in models() if model.kind == kind and model.name == name), None)
+
+
+def derive(kind: str, name: str) -> Model | None:
+    """A model that is not in the catalogue but whose hub address follows from its name: a Piper voice, an OPUS-MT pair."""
+    voice = re.fullmatch(r"(([a-z]{2,3})_[A-Z]{2})-([A-Za-z0-9_]+)-(x_low|low|medium|high)", name)
+    if kind == "piper" and voice:
+        folder = f"{voice[2]}/{voice[1]}/{voice[3]}/{voice[4]}"
+        return Model(
+            kind=kind, name=name, languages=(voice[1].replace("_", "-"), voice[2]),
+            licence="by voice, see its MODEL_CARD", hub="rhasspy/piper-voices",
+            include=(f"{folder}/{name}.onnx", f"{folder}/{name}.onnx.json", f"{folder}/MODEL_CARD"),
+        )  # fmt: skip
+    pair = re.fullmatch(r"opus-mt-([a-z]{2,3})-([a-z]{2,3})", name)
+    if kind == "ct2" and pair:
+        return Model(kind=kind, name=name, languages=(pair[1], pair[2]), hub=f"gaudi/{name}-ctranslate2")
+    return None
 
 
 def _model(table: dict[str, object]) -> Model:

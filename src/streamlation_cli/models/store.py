@@ -10,27 +10,20 @@ before its first use, and again when it has changed; one that differs is never u
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
-import json
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import BinaryIO, Literal
 
-from .. import paths
-from ..errors import ModelDamaged, ModelMissing, OutputFailed, UsageError
+from ..errors import ModelDamaged, ModelMissing, UsageError
 from . import catalogue
 from .catalogue import KINDS, Model, ModelFile
 from .checksum import BLOCK_BYTES, is_remembered, remembered_sha256_of, sha256_of
-from .locking import exclusively
-
-MANIFEST = "streamlation-model.json"
+from .folders import MANIFEST, human, placing, read_manifest, roots, writable_root, write_manifest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
 
@@ -147,89 +140,21 @@ def join(entry: Entry) -> Entry:
 
     Raises ModelDamaged where the whole has another SHA-256, OutputFailed where it cannot be written.
     """
-    site = entry.folder
     root = writable_root(sum(file.size for file in entry.files))
     target = root / entry.kind / entry.name
     with placing(target) as folder:
         if folder is None:
             return _stored(target)
-        for file in entry.files:
-            _join_file(entry, site, file, folder / file.name)
+        try:
+            for file in entry.files:
+                join_file(entry.key, file, folder / file.name, _open_installed)
+        except ModelDamaged as error:
+            raise ModelDamaged(f"{error}; {_cure(entry)}") from None
         write_manifest(
             folder, kind=entry.kind, name=entry.name, files=entry.files, languages=entry.languages,
             licence=entry.licence, source=entry.source, checksum="catalogue",
         )  # fmt: skip
     return _stored(target)
-
-
-@contextlib.contextmanager
-def placing(target: Path, *, replace: bool = False) -> Iterator[Path | None]:
-    """A folder to fill that becomes `target` when the block ends well and vanishes when it does not.
-
-    Gives None where `target` is there already, maybe since the lock was waited for. Raises OutputFailed where the
-    system refuses.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with exclusively(target.parent / f".{target.name}.lock"):
-            if target.is_dir() and not replace:
-                yield None
-                return
-            for leftover in target.parent.glob(f".{target.name}.new-*"):  # of a process that was killed
-                shutil.rmtree(leftover, ignore_errors=True)
-            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
-            try:
-                yield folder
-                folder.chmod(0o755)
-                if target.is_dir():
-                    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
-                    target.rename(old / target.name)
-                    folder.rename(target)
-                    shutil.rmtree(old, ignore_errors=True)
-                else:
-                    folder.rename(target)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        raise OutputFailed(f"{target}: {error.strerror or error}") from error
-
-
-def roots() -> tuple[Path, ...]:
-    """Folders that hold `KIND/NAME`, in the order they are searched."""
-    return paths.data_dir() / "models", paths.cache_dir() / "models"
-
-
-def writable_root(size: int) -> Path:
-    """The folder to put a model of `size` bytes in: the data directory's, else the cache directory's.
-
-    Raises OutputFailed where neither can be written or the disk has no room.
-    """
-    refused = ""
-    for root in roots():
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=root):
-                pass
-        except OSError as error:
-            refused = refused or f"{root}: {error.strerror}"
-            continue
-        free = shutil.disk_usage(root).free
-        if free < size:
-            raise OutputFailed(f"{root}: {human(size)} are needed and {human(free)} are free")
-        return root
-    raise OutputFailed(f"no folder for models can be written ({refused}); set STREAMLATION_DATA_DIR to one that can")
-
-
-def write_manifest(
-    folder: Path, *, kind: str, name: str, files: tuple[ModelFile, ...], languages: tuple[str, ...] = (),
-    licence: str = "", source: str = "", checksum: str,
-) -> None:  # fmt: skip
-    """Writes what a stored model must hold; `checksum` says where its sums are from: `catalogue`, `hub`, `archive`…"""
-    document = {
-        "format": 1, "kind": kind, "name": name, "languages": list(languages), "licence": licence, "source": source,
-        "checksum": checksum, "files": [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in files],
-    }  # fmt: skip
-    (folder / MANIFEST).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
 def how_to_get(kind: str, name: str) -> str:
@@ -247,18 +172,6 @@ def how_to_get(kind: str, name: str) -> str:
     )
 
 
-def human(size: int) -> str:
-    """A size for people.
-
-    >>> human(145217607)
-    '145 MB'
-    """
-    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= one:
-            return f"{size / one:.0f} {unit}" if size >= 10 * one else f"{size / one:.1f} {unit}"
-    return f"{size} B"
-
-
 def _is_path(name: str) -> bool:
     return os.sep in name or name.startswith(".") or name.endswith(".onnx")
 
@@ -271,7 +184,7 @@ def _stored(folder: Path) -> Entry:
     licence, source = "", ""
     files: tuple[ModelFile, ...] = ()
     if (folder / MANIFEST).exists():
-        document = _read_manifest(folder)
+        document = read_manifest(folder)
         languages = tuple(map(str, document.get("languages", ()))) or languages
         licence, source = str(document.get("licence", "")), str(document.get("source", ""))
         files = tuple(ModelFile(name=f["name"], size=f["size"], sha256=f["sha256"]) for f in document["files"])
@@ -281,26 +194,6 @@ def _stored(folder: Path) -> Entry:
         kind=kind, name=name, path=_usable_path(kind, folder, name), folder=folder, where="store",
         languages=languages, licence=licence, source=source, files=files,
     )  # fmt: skip
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        document = json.loads(path.read_bytes())
-        if all(safe_name(f["name"]) and f["size"] >= 0 and isinstance(f["sha256"], str) for f in document["files"]):
-            return document  # type: ignore[no-any-return]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise ModelDamaged(f"{path} cannot be read; remove {folder} and pull the model again")
-
-
-def safe_name(name: str) -> bool:
-    """Whether a relative name stays inside the folder it is put in.
-
-    >>> safe_name("a/b.bin"), safe_name("../b.bin"), safe_name("/b.bin"), safe_name("a//b")
-    (True, False, False, False)
-    """
-    return bool(name) and not any(c in name for c in "\\:\0") and not {"", ".", ".."} & set(name.split("/"))
 
 
 def _packaged(model: Model) -> Entry | None:
@@ -344,22 +237,27 @@ def _installed_file(origin: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _join_file(entry: Entry, site: Path, file: ModelFile, target: Path) -> None:
+def join_file(key: str, file: ModelFile, target: Path, open_origin: Callable[[str], BinaryIO]) -> None:
+    """Writes the parts of a file one after the other to `target`; raises ModelDamaged where the whole has another SHA-256."""
     digest = hashlib.sha256()
     with target.open("xb") as out:
         for origin in file.origins:
-            part = _installed_file(origin)
-            if part is None:
-                raise ModelDamaged(f"{entry.key}: {site / origin} is gone; {_cure(entry)}")
-            with part.open("rb") as stream:
+            with open_origin(origin) as stream:
                 while block := stream.read(BLOCK_BYTES):
                     digest.update(block)
                     out.write(block)
     if digest.hexdigest() != file.sha256:
         raise ModelDamaged(
-            f"{entry.key}: {file.name} of the installed {entry.source} has SHA-256 {digest.hexdigest()[:12]}… "
-            f"instead of {file.sha256[:12]}…; {_cure(entry)}"
+            f"{key}: {file.name} in {file.origins[0].partition('/')[0]} has SHA-256 {digest.hexdigest()[:12]}… "
+            f"instead of {file.sha256[:12]}…"
         )
+
+
+def _open_installed(origin: str) -> BinaryIO:
+    path = _installed_file(origin)
+    if path is None:
+        raise ModelDamaged(f"{origin} is gone from the installed packages")
+    return path.open("rb")
 
 
 def _usable_path(kind: str, folder: Path, name: str) -> Path:
@@ -379,6 +277,8 @@ def _guessed_languages(kind: str, name: str) -> tuple[str, ...]:
         found := re.fullmatch(r"([A-Za-z]{2,3}(?:_[A-Za-z]+)?)-([A-Za-z]{2,3}(?:_[A-Za-z]+)?)", name)
     ):
         return found[1], found[2]
+    if kind == "ct2" and (pair := re.fullmatch(r"opus-mt-([a-z]{2,3})-([a-z]{2,3})", name)):
+        return pair[1], pair[2]
     if kind == "whisper":
         return ("en",) if name.endswith(".en") else ("*",)
     return ()
