@@ -184,6 +184,8 @@ class VttWriter:
 
 
 def _vtt_text(line: str) -> str:
+    # Many players, and our reader, take `{\an8}` for an ASS tag here too.
+    line = line.replace("{\\", "{" + WORD_JOINER + "\\")
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

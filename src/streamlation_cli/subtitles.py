@@ -55,10 +55,10 @@ class Parsed:
     """Language tag that a WebVTT header names."""
 
 
-_TIME = r"(?:(\d+)\s*:\s*)?(\d{1,3})\s*:\s*(\d{1,3})(?:\s*[.,:]\s*(\d+))?"
+_TIME = r"(?:([0-9]{1,6})\s*:\s*)?([0-9]{1,3})\s*:\s*([0-9]{1,3})(?:\s*[.,:]\s*([0-9]{1,9}))?"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*--?>\s*{_TIME}(?:\s+(.*))?$")
 _LIKE_TIMES = re.compile(r"-->|^\s*-?\d+:\d+.*->|^\s*-?\d+:\d+:\d+[.,]\d+\s+-?\d+:\d+:\d+")
-_NUMBER = re.compile(r"^\s*\d+\s*$")
+_NUMBER = re.compile(r"^\s*[0-9]+\s*$")
 _TAG = re.compile(r"</?(?:i|b|u|s|em|strong|font|c|v|lang|ruby|rt|span)(?:[.\s][^<>]*)?/?>", re.IGNORECASE)
 _ASS_TAG = re.compile(r"\{\\[^{}]*\}")
 _INLINE_TIME = re.compile(rf"<{_TIME}>")
