@@ -36,3 +36,8 @@ def shared() -> Path:
 def samples() -> Path:
     """The bundled recordings."""
     return ROOT / "testdata" / "audio"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--regenerate` writes the golden cases anew."""
+    parser.addoption("--regenerate", action="store_true", help="write the golden cases as the program is now")

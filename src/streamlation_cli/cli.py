@@ -79,7 +79,7 @@ _COMMON_NAMES = ("output_form", "profile", "events", "log_format", "verbose", "q
 def verb_command(verb: Verb) -> click.Command:
     """The click command of one verb, its parameters derived from the module's `Options`."""
     module = verb.module()
-    parameters: list[click.Parameter] = [_parameter(field, flag) for field, flag in flags_of(module.Options).items()]
+    parameters = [one for field, flag in flags_of(module.Options).items() for one in _parameters(field, flag)]
     own = {name for parameter in parameters for name in parameter.opts}
     # A verb's own flag of the same name wins: `subtitle --text both` is about which text.
     parameters += [common for common in _COMMON if own.isdisjoint(common.opts)]
@@ -104,16 +104,19 @@ def _body(docstring: str | None) -> str:
     return "\n\n".join(f"\b\n{p}" if p.startswith(("  ", "- ")) else p for p in paragraphs)
 
 
-def _parameter(field: str, flag: Flag) -> click.Parameter:
+def _parameters(field: str, flag: Flag) -> list[click.Parameter]:
     if flag.positional:
-        return click.Argument([field], nargs=-1 if flag.repeatable else 1, required=False, metavar=flag.name)
+        return [click.Argument([field], nargs=-1 if flag.repeatable else 1, required=False, metavar=flag.name)]
     names = [flag.short, flag.name] if flag.short else [flag.name]
     if flag.kind is bool:
-        return click.Option([f"{flag.name}/--no-{flag.name[2:]}", field], default=None, help=flag.help)
+        yes = click.Option([*names, field], is_flag=True, flag_value=True, default=None, help=flag.help)
+        # The opposite undoes a variable's or a profile's yes; help need not say it for each flag.
+        no = click.Option([f"--no-{flag.name[2:]}", field], is_flag=True, flag_value=False, default=None, hidden=True)
+        return [yes, no]
     metavar = flag.metavar or (
         "|".join(flag.choices) if flag.choices else {int: "N", float: "X"}.get(flag.kind, "TEXT")
     )
-    return click.Option([*names, field], multiple=flag.repeatable, default=None, metavar=metavar, help=flag.help)
+    return [click.Option([*names, field], multiple=flag.repeatable, default=None, metavar=metavar, help=flag.help)]
 
 
 def _run_verb(verb: Verb, given: dict[str, Any], common: dict[str, Any]) -> int:

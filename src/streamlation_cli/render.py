@@ -45,6 +45,8 @@ def _text(record: StreamRecord) -> str:
             return f"{record.source}: {', '.join(streams) or 'text'}{length}"
         case Discontinuity():
             return f"{clock(record.at_ms):>8}  gap of {record.gap_ms} ms ({record.reason})"
+        case Status() if record.state in ("pending", "running"):
+            return ""
         case Status():
             counters = ", ".join(f"{name} {value:g}" for name, value in record.counters.items())
             return f"{record.stage}: {record.state}{f' ({counters})' if counters else ''}"

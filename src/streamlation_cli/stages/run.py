@@ -79,7 +79,7 @@ def _stage_flags() -> dict[str, tuple[Flag, list[tuple[str, str]]]]:
     for stage, field, flag in uses:
         if count[flag.name] > 1 and not flag.shared:
             flag = dataclasses.replace(flag, name=f"--{stage}-{flag.name[2:]}", short="")
-        _, targets = fields.setdefault(key_of(flag), (flag, []))
+        _, targets = fields.setdefault(f"{key_of(flag)}_", (flag, []))
         targets.append((stage, field))
     return fields
 
