@@ -10,6 +10,7 @@ before its first use, and again when it has changed; one that differs is never u
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -25,7 +26,8 @@ from .catalogue import KINDS, Model, ModelFile
 from .checksum import BLOCK_BYTES, is_remembered, remembered_sha256_of, sha256_of
 from .folders import MANIFEST, human, placing, read_manifest, roots, writable_root, write_manifest
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
+"""A model's name, which is also the name of its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def find(kind: str, name: str) -> Entry | None:
     if kind not in KINDS:
         raise UsageError(f"no kind of model is called {kind!r}; there are: {', '.join(KINDS)}")
     name = name.removeprefix(f"{kind}/")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         return None
     for root in roots():
         if (root / kind / name).is_dir():
@@ -102,14 +104,25 @@ def find(kind: str, name: str) -> Entry | None:
 def installed(kind: str) -> list[Entry]:
     """Every model of a kind that is here, by name; nothing is verified and no weights are read."""
     found: dict[str, Entry] = {}
-    for root in roots():
-        for folder in sorted((root / kind).glob("*/")):
-            if not folder.name.startswith(".") and folder.name not in found:
+    for folder in _stored_folders(kind):
+        if folder.name not in found:
+            with contextlib.suppress(ModelDamaged):  # `unreadable` says so
                 found[folder.name] = _stored(folder)
     for model in catalogue.models():
         if model.kind == kind and model.name not in found and (entry := _packaged(model)) is not None:
             found[model.name] = entry
     return [found[name] for name in sorted(found)]
+
+
+def unreadable() -> list[str]:
+    """One line for each folder of the store that does not say what is in it any more."""
+    problems = []
+    for folder in (folder for kind in KINDS for folder in _stored_folders(kind)):
+        try:
+            _stored(folder)
+        except ModelDamaged as error:
+            problems.append(str(error))
+    return problems
 
 
 def verify(entry: Entry, *, thoroughly: bool = True) -> None:
@@ -174,6 +187,11 @@ def how_to_get(kind: str, name: str) -> str:
 
 def _is_path(name: str) -> bool:
     return os.sep in name or name.startswith(".") or name.endswith(".onnx")
+
+
+def _stored_folders(kind: str) -> list[Path]:
+    folders = (folder for root in roots() for folder in sorted((root / kind).glob("*/")))
+    return [folder for folder in folders if NAME.fullmatch(folder.name)]
 
 
 def _stored(folder: Path) -> Entry:
