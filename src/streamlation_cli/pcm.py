@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +13,12 @@ from .records import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     import av
-    from av.filter.context import FilterContext
 
 Samples16 = npt.NDArray[np.int16]
 """Mono audio at 16 kHz, shape (samples,), native-endian int16."""
+
+Mono = npt.NDArray[np.int16] | npt.NDArray[np.float32]
+"""Mono audio at 16 kHz, shape (samples,), int16 or float32 in [-1, 1]."""
 
 Channel = Literal["mix", "left", "right"]
 
@@ -34,7 +35,8 @@ def samples_of(data: bytes) -> Samples16:
     >>> samples_of(b"\\x01\\x00\\xff\\xff").tolist()
     [1, -1]
     """
-    return np.frombuffer(data, dtype="<i2", count=len(data) // BYTES_PER_SAMPLE)
+    little_endian: np.dtype[np.int16] = np.dtype("<i2")
+    return np.frombuffer(data, dtype=little_endian, count=len(data) // BYTES_PER_SAMPLE)
 
 
 def floats_of(data: bytes) -> npt.NDArray[np.float32]:
@@ -52,7 +54,8 @@ def s16_of(floats: npt.NDArray[np.floating]) -> Samples16:
     >>> s16_of(np.array([0.5, 1.5, -2.0])).tolist()
     [16384, 32767, -32768]
     """
-    return np.clip(np.rint(floats * FULL_SCALE), -32768, 32767).astype(np.int16)
+    rounded: Samples16 = np.clip(np.rint(floats * FULL_SCALE), -32768, 32767).astype(np.int16)
+    return rounded
 
 
 def levels(samples: Samples16) -> tuple[float, float]:
@@ -84,59 +87,103 @@ class Resampler:
 
     _PULL_EVERY_S = 0.1  # reaching into the filter graph for every frame costs more than the resampling
 
-    def __init__(self, rate_hz: int, sample_format: str, layout: str, channel: Channel = "mix") -> None:
-        from av.filter import Graph
-
+    def __init__(
+        self, rate_hz: int, sample_format: str, layout: str, channel: Channel = "mix", *, floats: bool = False
+    ) -> None:
         self.source = (rate_hz, sample_format, layout)
         """What the frames must be."""
-        self._rate_hz = rate_hz
+        filters = [("aresample", str(SAMPLE_RATE_HZ)), _to_mono("flt" if floats else "s16")]
+        if channel != "mix":
+            filters.insert(0, ("pan", f"mono|c0=c{_channel_index(channel, layout)}"))
+        self._filters = _Filters(rate_hz, sample_format, layout, filters, np.float32 if floats else np.int16)
+        self._pull_every = self._PULL_EVERY_S * rate_hz
+        self._waiting = 0
+
+    def push(self, frame: av.AudioFrame) -> list[Mono]:
+        """Takes a frame (its time is overwritten) and returns what is ready."""
+        self._filters.push(frame)
+        self._waiting += frame.samples
+        if self._waiting < self._pull_every:
+            return []
+        self._waiting = 0
+        return self._filters.pull()
+
+    def flush(self) -> list[Mono]:
+        """What was still inside; nothing may be pushed after it."""
+        return self._filters.flush()
+
+
+class Leveller:
+    """Loudness by EBU R 128 to −16 LUFS, true peaks below −1.5 dBTP, in one pass with 3 s of look-ahead.
+
+    As many samples come out as go in, each in its place. Gain follows the talker; silence is not raised.
+    """
+
+    def __init__(self) -> None:
+        loudnorm = ("loudnorm", "I=-16:TP=-1.5:LRA=11")
+        to_rate = ("aresample", str(SAMPLE_RATE_HZ))  # loudnorm works at 192 kHz
+        self._filters = _Filters(SAMPLE_RATE_HZ, "flt", "mono", [loudnorm, to_rate, _to_mono("s16")], np.int16)
+
+    def push(self, samples: npt.NDArray[np.float32]) -> list[Mono]:
+        """Takes samples and returns what is ready."""
+        from av import AudioFrame
+
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples)[None, :], format="flt", layout="mono")
+        frame.sample_rate = SAMPLE_RATE_HZ
+        self._filters.push(frame)
+        return self._filters.pull()
+
+    def flush(self) -> list[Mono]:
+        """What was still inside; nothing may be pushed after it."""
+        return self._filters.flush()
+
+
+class _Filters:
+    """A chain of FFmpeg audio filters with mono output."""
+
+    def __init__(
+        self, rate_hz: int, sample_format: str, layout: str, filters: list[tuple[str, str]], dtype: type[Any]
+    ) -> None:
+        from av.error import BlockingIOError, EOFError
+        from av.filter import Graph
+
+        self._nothing_ready = (BlockingIOError, EOFError)
+        self._dtype = dtype
         self._time_base = Fraction(1, rate_hz)
         self._graph = Graph()
         self._input = self._graph.add_abuffer(
             sample_rate=rate_hz, format=sample_format, layout=layout, time_base=self._time_base
         )
-        chain = [self._input]
-        if channel != "mix":
-            chain.append(self._graph.add("pan", f"mono|c0=c{_channel_index(channel, layout)}"))
-        chain.append(self._graph.add("aresample", str(SAMPLE_RATE_HZ)))
-        chain.append(self._graph.add("aformat", f"sample_fmts=s16:channel_layouts=mono:sample_rates={SAMPLE_RATE_HZ}"))
         self._output = self._graph.add("abuffersink")
-        self._graph.link_nodes(*chain, self._output)
+        chain = [self._graph.add(name, arguments) for name, arguments in filters]
+        self._graph.link_nodes(self._input, *chain, self._output)
         self._graph.configure()
         self._pushed = 0
-        self._since_pull = 0
 
-    def push(self, frame: av.AudioFrame) -> list[Samples16]:
-        """Takes a frame (its time is overwritten) and returns what is ready."""
+    def push(self, frame: av.AudioFrame) -> None:
         frame.pts = self._pushed
         frame.time_base = self._time_base
         self._pushed += frame.samples
-        self._since_pull += frame.samples
         self._input.push(frame)
-        if self._since_pull < self._PULL_EVERY_S * self._rate_hz:
-            return []
-        self._since_pull = 0
-        return pull_all(self._output, np.int16)
 
-    def flush(self) -> list[Samples16]:
-        """What was still inside; nothing may be pushed after it."""
+    def pull(self) -> list[Mono]:
+        """Every frame that is ready."""
+        ready: list[Mono] = []
+        while True:
+            try:
+                frame: Any = self._output.pull()
+            except self._nothing_ready:
+                return ready
+            # A plane is longer than its samples, and is freed with its frame.
+            ready.append(np.frombuffer(frame.planes[0], dtype=self._dtype, count=frame.samples).copy())
+
+    def flush(self) -> list[Mono]:
         self._input.push(None)
-        return pull_all(self._output, np.int16)
+        return self.pull()
 
 
-def pull_all(sink: FilterContext, dtype: type[np.generic]) -> list[npt.NDArray[np.generic]]:
-    """Every mono frame that a filter graph has ready, as arrays of shape (samples,)."""
-    from av.error import BlockingIOError, EOFError
-
-    pull: Callable[[], av.AudioFrame] = sink.pull  # type: ignore[assignment]
-    ready = []
-    while True:
-        try:
-            frame = pull()
-        except (BlockingIOError, EOFError):
-            return ready
-        # A plane is longer than its samples, and is freed with its frame.
-        ready.append(np.frombuffer(frame.planes[0], dtype=dtype, count=frame.samples).copy())
+def _to_mono(sample_format: str) -> tuple[str, str]:
+    return "aformat", f"sample_fmts={sample_format}:channel_layouts=mono:sample_rates={SAMPLE_RATE_HZ}"
 
 
 def _channel_index(channel: Channel, layout: str) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .pcm import Channel, Resampler, Samples16
+from .pcm import Channel, Mono, Resampler
 from .records import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Piece:
     """Samples that start at `start` (in samples of 16 kHz from media time 0)."""
 
     start: int
-    samples: Samples16
+    samples: Mono
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,13 @@ class Timeline:
     Pieces come out in the order of time, never overlap, and follow one another without a hole except after a Jump.
     """
 
-    def __init__(self, *, channel: Channel, max_gap_ms: int, start_ms: int = 0, end_ms: int | None = None) -> None:
+    def __init__(
+        self, *, channel: Channel, max_gap_ms: int, start_ms: int = 0, end_ms: int | None = None, floats: bool = False
+    ) -> None:
         self._channel = channel
+        self._floats = floats
         self._max_gap = max_gap_ms * SAMPLE_RATE_HZ // 1000
+        self._far_s = max(max_gap_ms / 1000, TOLERANCE_S)
         self._position = start_ms * SAMPLE_RATE_HZ // 1000
         self._end = None if end_ms is None else end_ms * SAMPLE_RATE_HZ // 1000
         self._resampler: Resampler | None = None
@@ -63,41 +67,61 @@ class Timeline:
         self._surplus = 0
         """Samples that the resampler still has to give before `_position` is reached."""
         self._begun = False
+        self._suspect: tuple[av.AudioFrame, float] | None = None
+        """A frame whose time is far from where it is expected, and that time; the next frame decides."""
         self.silence = 0
         """Samples of silence put into gaps."""
         self.dropped = 0
         """Samples left out because their time was already taken."""
 
     def place(self, frame: av.AudioFrame, start_s: float | None, *, after_loss: bool = False) -> Iterator[Piece | Jump]:
-        """Takes a frame that starts at `start_s` (None: where the last one ended)."""
+        """Takes a frame that starts at `start_s` (None: where the last one ended).
+
+        A far jump is believed when the next frame confirms it; a time that stands alone is damage and is not.
+        """
+        if start_s is not None:
+            start_s += self._offset_s
+        if self._suspect is not None:
+            (suspect, suspect_s), self._suspect = self._suspect, None
+            end_s = suspect_s + suspect.samples / suspect.sample_rate
+            confirmed = start_s is not None and abs(start_s - end_s) <= TOLERANCE_S
+            yield from self._put(suspect, suspect_s if confirmed else None, TOLERANCE_S)
+            if confirmed:
+                start_s = None
+        if start_s is not None and self._begun and abs(start_s - self._expected_s) > self._far_s:
+            self._suspect = frame, start_s
+            return
+        yield from self._put(frame, start_s, TOLERANCE_AFTER_LOSS_S if after_loss else TOLERANCE_S)
+
+    def _put(self, frame: av.AudioFrame, start_s: float | None, tolerance_s: float) -> Iterator[Piece | Jump]:
         rate = frame.sample_rate
         source = (rate, frame.format.name, frame.layout.name)
-        start_s = self._expected_s if start_s is None else start_s + self._offset_s
-        drift_s = start_s - self._expected_s
-        tolerance_s = TOLERANCE_AFTER_LOSS_S if after_loss else TOLERANCE_S
-        if self._resampler is None or abs(drift_s) > tolerance_s:
+        if start_s is None:
+            start_s = self._expected_s
+        if not self._begun or abs(start_s - self._expected_s) > tolerance_s:
             yield from self._move_to(start_s)
-            self._begin(source)
-        elif self._resampler.source != source:
-            yield from self.flush()
-            self._begin(source)
-        assert self._resampler is not None
+        if self._resampler is None or self._resampler.source != source:
+            yield from self._drain()
+            self._resampler = Resampler(*source, self._channel, floats=self._floats)
         self._expected_s += frame.samples / rate
         for samples in self._resampler.push(frame):
             yield from self._emit(samples)
 
-    def flush(self) -> Iterator[Piece]:
-        """What the resampler still holds."""
+    def flush(self) -> Iterator[Piece | Jump]:
+        """What is still held; nothing may be placed after it."""
+        if self._suspect is not None:
+            (frame, _), self._suspect = self._suspect, None
+            yield from self._put(frame, None, TOLERANCE_S)
+        yield from self._drain()
+
+    def _drain(self) -> Iterator[Piece]:
         if self._resampler is not None:
             resampler, self._resampler = self._resampler, None
             for samples in resampler.flush():
                 yield from self._emit(samples)
 
-    def _begin(self, source: tuple[int, str, str]) -> None:
-        self._resampler = Resampler(*source, self._channel)
-
     def _move_to(self, start_s: float) -> Iterator[Piece | Jump]:
-        yield from self.flush()
+        yield from self._drain()
         self._surplus = 0
         gap = round(start_s * SAMPLE_RATE_HZ) - self._position
         first, self._begun = not self._begun, True
@@ -125,10 +149,10 @@ class Timeline:
         self.silence += samples
         while samples > 0:
             block = min(samples, _SILENCE_BLOCK)
-            yield from self._emit(np.zeros(block, dtype=np.int16))
+            yield from self._emit(np.zeros(block, np.float32) if self._floats else np.zeros(block, np.int16))
             samples -= block
 
-    def _emit(self, samples: Samples16) -> Iterator[Piece]:
+    def _emit(self, samples: Mono) -> Iterator[Piece]:
         if self._surplus:
             left_out = min(self._surplus, len(samples))
             self._surplus -= left_out

@@ -60,6 +60,8 @@ class Opening:
     """Seconds to open, seconds a read may stall."""
     remote: bool = False
     """An error while reading is the network's, not damage."""
+    path: str = ""
+    """Path of a local file."""
     text: Callable[[], bytes] | None = None
     """Reads the whole input; for subtitle files."""
 

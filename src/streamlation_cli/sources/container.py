@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from .. import languages
 from ..errors import DataError
+from ..libav import route_log
 from ..records import PROTO, AudioStream, Error, Header, Packet, StreamRecord, VideoStream
-from . import Opening, Request, raw
+from . import Opening, Request, raw, truncation
+from .clock import Progress
 
 if TYPE_CHECKING:
     import av
     from av.audio.stream import AudioStream as AvAudioStream
+    from av.container import InputContainer
     from av.stream import Stream
     from av.video.stream import VideoStream as AvVideoStream
 
@@ -33,8 +36,10 @@ _PREROLL_S = 1.0
 _POSTROLL_S = 0.1
 _MISSING_S = 0.25
 """A file that ends this much before the end it announces is truncated."""
-_RELIABLE = {"mov", "mp4", "wav", "w64", "flac", "aiff", "caf", "avi", "au", "matroska", "webm", "mp3"}
+_RELIABLE = {"mov", "mp4", "wav", "w64", "flac", "aiff", "caf", "avi", "au", "matroska", "webm", "mp3", "ogg"}
 """Formats whose announced length is written by the muxer, not estimated by the demuxer."""
+_WITHOUT_HOLES = {"ogg", "mp3", "aac", "ac3", "eac3", "flac", "wav", "aiff", "wv", "tta", "amr"}
+"""Formats that put sound after sound: where time is missing, data is."""
 
 
 class Container:
@@ -43,13 +48,15 @@ class Container:
     def __init__(self, request: Request, opening: Opening) -> None:
         import av
 
+        route_log()
         raw.check_known(request)
         self._request = request
         self._opening = opening
         self._errors = av.FFmpegError
         try:
-            self._container = av.open(
+            self._container: InputContainer = av.open(
                 opening.file,
+                mode="r",
                 format=opening.format or None,
                 options=dict(opening.options),
                 timeout=opening.timeout,
@@ -68,6 +75,8 @@ class Container:
         self._audio = _audio_stream(self._container, request.audio_stream, self._opening.name)
         self._video = _video_stream(self._container) if request.with_video else None
         self._offset_s = _clock_start_s(self._container)
+        self._last_length_s = 0.0
+        self._is_pcm = self._audio.codec_context.codec.name.startswith("pcm_")
         self.end_ms: int | None = None
         duration = self._container.duration
         self.header = Header(
@@ -92,11 +101,10 @@ class Container:
         offsets = {s.index: round(Fraction(self._offset_s) / (s.time_base or Fraction(1, 1000))) for s in streams}
         self._seek()
         end_s = None if request.end_ms is None else request.end_ms / 1000 + _POSTROLL_S
+        progress = Progress()
         sequence = corrupt = 0
-        reached_s = 0.0
-        audio_seen = False
-        broken = ""
         packets = self._demux(streams)
+        broken = ""
         while True:
             try:
                 packet = next(packets, None)
@@ -112,28 +120,34 @@ class Container:
                 continue
             is_audio = packet.stream_index == self._audio.index
             record = _record(packet, request.session, sequence, is_audio, offsets[packet.stream_index])
-            sequence += 1
-            corrupt += packet.is_corrupt
             if is_audio:
-                audio_seen = True
-                if record.pts is not None:
-                    start_s = record.pts * record.time_base[0] / record.time_base[1]
-                    if end_s is not None and start_s >= end_s:
-                        break
-                    reached_s = max(reached_s, start_s + record.duration * record.time_base[0] / record.time_base[1])
-                    self.end_ms = _clip(round(reached_s * 1000), request)
+                start_s = None if record.pts is None else record.pts * record.time_base[0] / record.time_base[1]
+                if end_s is not None and start_s is not None and start_s >= end_s:
+                    break
+                progress.follow(start_s, self._length_s(record))
+                self.end_ms = _clip(round(progress.end_s * 1000), request)
+                # The last samples of a stream without end are no damage.
+                corrupt += packet.is_corrupt and not self._is_pcm
+            sequence += 1
             yield record
-        if not audio_seen and not broken:
-            raise DataError(self._nothing())
-        if not audio_seen:
-            raise DataError(broken)
-        missing = "" if request.end_ms is not None else self._missing(reached_s)
-        if damage := self._damage(broken, corrupt, missing):
-            yield Error(request.session, stage="ingest", code="damaged", message=damage, fatal=False)
+        if self.end_ms is None:
+            raise DataError(broken or self._nothing())
+        if damage := self._damage(broken, corrupt, progress):
+            message = f"{self._opening.name}: {damage}; the rest is kept"
+            yield Error(request.session, stage="ingest", code="damaged", message=message, fatal=False)
 
     def close(self) -> None:
         """Closes the input."""
         self._container.close()
+
+    def _length_s(self, record: Packet) -> float:
+        """How much sound is in a packet; the last one's padding is left out, which not every container subtracts."""
+        length_s = record.duration * record.time_base[0] / record.time_base[1]
+        if record.skip_samples is not None and self._last_length_s:
+            padding_s = record.skip_samples[1] / self._audio.codec_context.sample_rate
+            return max(0.0, min(length_s, self._last_length_s - padding_s))
+        self._last_length_s = length_s
+        return length_s
 
     def _demux(self, streams: list[Stream]) -> Iterator[av.Packet[Any]]:
         return self._container.demux(streams)
@@ -155,25 +169,28 @@ class Container:
             return f"{name}: there is no audio after {self._request.start_ms / 1000:g} s"
         return f"{name}: its audio stream is empty"
 
-    def _damage(self, broken: str, corrupt: int, missing: str) -> str:
-        parts = [broken and f"reading stopped early ({broken})", missing]
+    def _damage(self, broken: str, corrupt: int, progress: Progress) -> str:
+        """What of the input is missing or damaged, with counts; empty where nothing is known to be."""
+        parts = [f"reading stopped early ({broken})"] if broken else []
+        if self._request.end_ms is None and (missing := self._missing(progress.end_s)):
+            parts.append(missing)
+        if progress.holes and self._container.format.name in _WITHOUT_HOLES:
+            parts.append(f"{progress.missing_s:.1f} s are missing in {progress.holes} places")
         if corrupt:
-            parts.append(f"{corrupt} packets are marked as damaged")
-        found = "; ".join(part for part in parts if part)
-        return f"{self._opening.name}: {found}; the rest is kept" if found else ""
+            parts.append(f"{corrupt} packets are marked as damaged" if corrupt > 1 else "1 packet is marked as damaged")
+        return "; ".join(parts)
 
     def _missing(self, reached_s: float) -> str:
         announced_s = _announced_end_s(self._container, self._audio)
-        if announced_s is None:
-            return ""
-        announced_s -= self._offset_s
-        missing_s = announced_s - reached_s
-        if missing_s < _MISSING_S:
-            return ""
-        return (
-            f"truncated: it announces {announced_s:.1f} s and ends at {reached_s:.1f} s, {missing_s:.1f} s "
-            f"({missing_s / announced_s:.0%}) are missing"
-        )
+        if announced_s is not None:
+            announced_s -= self._offset_s
+            missing_s = announced_s - reached_s
+            if missing_s >= _MISSING_S:
+                return (
+                    f"truncated: it announces {announced_s:.1f} s and ends at {reached_s:.1f} s, {missing_s:.1f} s "
+                    f"({missing_s / announced_s:.0%}) are missing"
+                )
+        return truncation.of_file(self._opening.path, self._container.format.name) if self._opening.path else ""
 
 
 def describe_audio(stream: AvAudioStream) -> AudioStream:
@@ -222,7 +239,7 @@ def _language(stream: Stream) -> str:
     return "" if stream.language in (None, "und") else str(stream.language)
 
 
-def _audio_stream(container: av.container.InputContainer, wanted: str, name: str) -> AvAudioStream:
+def _audio_stream(container: InputContainer, wanted: str, name: str) -> AvAudioStream:
     tracks = [s for s in container.streams.audio if s.codec_context is not None]
     if not tracks:
         others = ", ".join(f"{s.type} {s.codec_context.name}" for s in container.streams if s.codec_context is not None)
@@ -244,7 +261,7 @@ def _audio_stream(container: av.container.InputContainer, wanted: str, name: str
     raise DataError(f"{name}: no audio stream {wanted}; it has {listed}")
 
 
-def _video_stream(container: av.container.InputContainer) -> AvVideoStream | None:
+def _video_stream(container: InputContainer) -> AvVideoStream | None:
     from av.stream import Disposition
 
     for stream in container.streams.video:
@@ -253,14 +270,14 @@ def _video_stream(container: av.container.InputContainer) -> AvVideoStream | Non
     return None
 
 
-def _clock_start_s(container: av.container.InputContainer) -> float:
+def _clock_start_s(container: InputContainer) -> float:
     """What is to be subtracted from the container's times."""
     start_s = (container.start_time or 0) / 1_000_000
     arbitrary = bool(container.format.flags & _TS_DISCONT) or container.format.name == "mp3"
     return start_s if arbitrary or start_s > _FAR_START_S else 0.0
 
 
-def _announced_end_s(container: av.container.InputContainer, audio: AvAudioStream) -> float | None:
+def _announced_end_s(container: InputContainer, audio: AvAudioStream) -> float | None:
     """Where the container says that the audio ends, on its own clock; None where it does not say or only estimates."""
     names = set(container.format.name.split(","))
     if not names & _RELIABLE:

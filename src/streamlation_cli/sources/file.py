@@ -24,6 +24,7 @@ def opening(request: Request) -> Opening:
         # FFmpeg reads `a:b.mp3` as an address of scheme `a` unless told that it is a file.
         file="file:" + path,
         name=request.input,
+        path=path,
         failure=partial(_failure, request.input),
         options=raw.options(request),
         format=request.format or text_format_of(path),

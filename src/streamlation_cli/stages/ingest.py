@@ -24,7 +24,7 @@ import msgspec
 from .. import sources
 from ..errors import StreamlationError, UsageError
 from ..options import argument, option
-from ..records import Eos, Error, Packet, Record, Status, StreamRecord, Transcript
+from ..records import Eos, Error, Packet, Status, StreamRecord, Transcript
 from ..sources import STDIN, Media, Request, raw
 
 _STAGE = "ingest"
@@ -154,7 +154,7 @@ def _session(request: Request, pacer: Pacer | None) -> Iterator[StreamRecord]:
             media.close()
 
 
-def _count(record: Record, counters: dict[str, int | float]) -> None:
+def _count(record: StreamRecord, counters: dict[str, int | float]) -> None:
     if isinstance(record, Packet):
         counters["packets"] += 1
         counters["bytes"] += len(record.data)

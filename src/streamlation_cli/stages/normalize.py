@@ -22,7 +22,11 @@ from ..records import Discontinuity, Eos, Error, Header, Packet, Pcm, Status, St
 from ..sessions import Stage, by_session
 
 if TYPE_CHECKING:
+    import av
+    import numpy.typing as npt
+
     from ..decoding import PacketDecoder
+    from ..pcm import Leveller, Mono
     from ..timeline import Jump, Piece
 
 _STAGE = "normalize"
@@ -69,6 +73,9 @@ class Normalizer:
         self._decoder: PacketDecoder | None = None
         self._after_loss = False
         self._chunks = _Chunks(header.session, options.chunk_ms)
+        self._leveller: Leveller | None = None
+        self._levelled_to = 0
+        self._last_pts: int | None = None
         self._jumps = 0
         self._next_status_ms = 0
 
@@ -93,6 +100,7 @@ class Normalizer:
         for frame in self._decoder.flush():
             yield from self._placed(self._timeline.place(frame, self._start_s(frame)))
         yield from self._placed(self._timeline.flush())
+        yield from self._level_out()
         yield from self._chunks.flush()
         yield self._status("completed" if isinstance(end, Eos) else "failed")
         bad, packets = self._decoder.bad_packets, self._decoder.packets
@@ -114,6 +122,7 @@ class Normalizer:
             max_gap_ms=round(self._options.max_gap * 1000),
             start_ms=header.start_ms,
             end_ms=header.end_ms,
+            floats=self._options.loudness != "off",
         )
 
     def _packet(self, record: Packet) -> Iterator[StreamRecord]:
@@ -130,25 +139,45 @@ class Normalizer:
             self._next_status_ms = self._chunks.end_ms + _STATUS_EVERY_MS
             yield self._status("running")
 
-    def _start_s(self, frame: object) -> float | None:
-        pts: int | None = frame.pts  # type: ignore[attr-defined]
+    def _start_s(self, frame: av.AudioFrame) -> float | None:
+        # A muxer that does not know the time writes the same one again and again.
+        pts, self._last_pts = None if frame.pts == self._last_pts else frame.pts, frame.pts
         return None if pts is None else pts * self._base[0] / self._base[1]
 
-    def _placed(self, pieces: Iterator[Piece | Jump] | Iterator[Piece]) -> Iterator[StreamRecord]:
+    def _placed(self, pieces: Iterator[Piece | Jump]) -> Iterator[StreamRecord]:
         from ..timeline import Jump
 
         for piece in pieces:
-            if isinstance(piece, Jump):
-                yield from self._chunks.flush() if piece.reason == "gap" else self._chunks.cut()
-                self._jumps += 1
-                yield Discontinuity(
-                    self._session,
-                    at_ms=piece.at // SAMPLES_PER_MS,
-                    gap_ms=round(piece.gap / SAMPLES_PER_MS),
-                    reason=piece.reason,
-                )
-            else:
-                yield from self._chunks.add(piece.start, piece.samples)
+            if not isinstance(piece, Jump):
+                yield from self._piece(piece)
+                continue
+            yield from self._level_out()
+            yield from self._chunks.flush() if piece.reason == "gap" else self._chunks.cut()
+            self._jumps += 1
+            at_ms, gap_ms = piece.at // SAMPLES_PER_MS, round(piece.gap / SAMPLES_PER_MS)
+            yield Discontinuity(self._session, at_ms=at_ms, gap_ms=gap_ms, reason=piece.reason)
+
+    def _piece(self, piece: Piece) -> Iterator[Pcm]:
+        if self._options.loudness == "off":
+            yield from self._chunks.add(piece.start, cast(Samples16, piece.samples))
+            return
+        from ..pcm import Leveller
+
+        if self._leveller is None:
+            self._leveller = Leveller()
+            self._levelled_to = piece.start
+        yield from self._levelled(self._leveller.push(cast("npt.NDArray[np.float32]", piece.samples)))
+
+    def _level_out(self) -> Iterator[Pcm]:
+        """What the leveller looks ahead at; it starts anew after a jump."""
+        if self._leveller is not None:
+            leveller, self._leveller = self._leveller, None
+            yield from self._levelled(leveller.flush())
+
+    def _levelled(self, ready: list[Mono]) -> Iterator[Pcm]:
+        for samples in ready:
+            yield from self._chunks.add(self._levelled_to, cast(Samples16, samples))
+            self._levelled_to += len(samples)
 
     def _status(self, state: str) -> Status:
         assert self._decoder is not None
