@@ -129,6 +129,8 @@ class Second:
     """For each break of the first language (as many as units, and one more), how many units of this one are before it."""
 
 
+EDGE = 1.5
+"""A bad break between two cues is worse than one between two lines, which are read together (counted half)."""
 CUE = 12.0
 """What a cue costs by itself: fewer cues, fuller ones."""
 SENTENCE_INSIDE = 4.0
@@ -141,21 +143,29 @@ TOO_FAST = 80.0
 """For a cue that can be seen for none of the time it needs."""
 TOO_LONG = 30.0
 """For each second of speech beyond the longest duration."""
+PAUSE = 25.0
+"""For each second of silence inside a cue beyond the first 0.4 s."""
+PAUSE_GUESSED = 8.0
 EMPTY = 8.0
 """For a cue with nothing in it, which makes cues of one sentence about as long as each other."""
 LEAD_MS = 400
 """How much earlier than its speech a caption may appear, where the caption before leaves room."""
 
 
-def segment(lines: Lines, limits: Limits, second: Second | None = None) -> list[tuple[int, int]]:
-    """The stretches of units that make the cues, as (first, last excluded), in order and without a gap."""
+def segment(
+    lines: Lines, limits: Limits, second: Second | None = None, interpolated: bool = False
+) -> list[tuple[int, int]]:
+    """The stretches of units that make the cues, as (first, last excluded), in order and without a gap.
+
+    `interpolated` says that the units' times are guesses, so a pause inside a sentence may really be elsewhere in it.
+    """
     units = lines.units
     count = len(units)
-    facts = _Facts.of(units)
+    facts = _Facts.of(units, PAUSE_GUESSED if interpolated else PAUSE)
     best = [0.0] + [math.inf] * count
     came_from = [0] * (count + 1)
     for last in range(1, count + 1):
-        edge = lines.costs[last] if last < count else 0.0
+        edge = EDGE * lines.costs[last] if last < count else 0.0
         for first in range(last - 1, -1, -1):
             cost = _cue_cost(lines, limits, facts, first, last, second)
             if cost is None:
@@ -182,13 +192,15 @@ class _Facts:
     """Cost of the pauses before each of the units before each index."""
 
     @classmethod
-    def of(cls, units: Sequence[Unit]) -> _Facts:
+    def of(cls, units: Sequence[Unit], pause_cost: float) -> _Facts:
         sentences, pauses = [0], [0.0, 0.0]
         for at, unit in enumerate(units):
             following = units[at + 1].text if at + 1 < len(units) else ""
             sentences.append(sentences[-1] + ends_sentence(unit.text, following))
             if at:
-                pauses.append(pauses[-1] + max(0, unit.start_ms - units[at - 1].end_ms - 400) / 40)
+                silence = unit.start_ms - units[at - 1].end_ms
+                cost = pause_cost if sentences[at] == sentences[at - 1] else PAUSE
+                pauses.append(pauses[-1] + cost * max(0, silence - 400) / 1000)
         return cls(sentences, pauses)
 
 

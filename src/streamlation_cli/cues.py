@@ -38,6 +38,8 @@ class Utterance:
     language: str = ""
     speaker: str = ""
     confidence: float | None = None
+    interpolated: bool = False
+    """The words' times are guesses, as those of a translation are."""
     second: Utterance | None = None
     """The same in the other language, for bilingual captions; it stands above."""
 
@@ -182,7 +184,7 @@ class Layout:
         second = Second(other, _matching(parts, other)) if other else None
         owners = [part.utterance for part in parts for _ in part.units]
         drafts: list[_Draft] = []
-        for first, last in segment(lines, self.limits, second):
+        for first, last in segment(lines, self.limits, second, parts[0].utterance.interpolated):
             drafts.extend(_cue(lines, second, first, last, owners[first]))
         return drafts
 

@@ -137,7 +137,7 @@ SENTENCE_END = 0.0
 CLAUSE_END = 2.0
 """After a comma, semicolon, colon or dash."""
 BEFORE_CLAUSE = 4.0
-"""Before a conjunction, or a capitalised small word, which begins a sentence whose full stop is missing."""
+"""Before a conjunction."""
 BEFORE_PREPOSITION = 6.0
 BEFORE_COORDINATOR = 7.0
 BEFORE_SUBJECT = 7.0
@@ -151,17 +151,40 @@ FORCED = 40.0
 def break_costs(units: Sequence[Unit], language: str) -> list[float]:
     """For each unit, how badly a break before it reads: 0 at the end of a sentence, 40 inside a word; index 0 is 0."""
     words = small_words(language)
-    return [0.0, *(_break_cost(before, after, words) for before, after in pairwise(units))]
+    following = [*(unit.text for unit in units[2:]), "", ""]
+    costs = [0.0, *(_break_cost(a, b, c, words) for (a, b), c in zip(pairwise(units), following, strict=False))]
+    boundary = [at == 0 or cost <= CLAUSE_END + 1 for at, cost in enumerate(costs)] + [True]
+    for at, cost in enumerate(costs):
+        if not boundary[at]:
+            costs[at] = cost + _stranding(boundary, at) - _pause_bonus(units[at - 1], units[at], cost)
+    return costs
 
 
-def _break_cost(before: Unit, after: Unit, words: SmallWords) -> float:
+def _stranding(boundary: Sequence[bool], at: int) -> float:
+    """For a break that leaves a word or two of a clause behind, or takes only the last ones along."""
+    return sum(
+        cost
+        for distance, cost in ((1, 4.0), (2, 2.0))
+        for near in (at - distance, at + distance)
+        if 0 < near < len(boundary) and boundary[near]
+    )
+
+
+def _pause_bonus(before: Unit, after: Unit, cost: float) -> float:
+    """A speaker's pause marks a phrase; a hesitation after a word that leans on the next does not."""
+    share = 0.8 if cost <= PLAIN else 0.3
+    return min(cost * share, max(0.0, after.start_ms - before.end_ms - 100) / 60)
+
+
+def _break_cost(before: Unit, after: Unit, following: str, words: SmallWords) -> float:
     if after.forced:
         return FORCED
     cost = _punctuation_cost(before, after)
-    if cost is None:
-        cost = _word_cost(before.text, after.text, words) if after.spaced else _script_cost(before.text, after.text)
-    # A speaker's pause marks a phrase, whatever the grammar says.
-    return cost - min(cost, max(0.0, after.start_ms - before.end_ms - 100) / 60)
+    if cost is not None:
+        return cost
+    return (
+        _word_cost(before.text, after.text, following, words) if after.spaced else _script_cost(before.text, after.text)
+    )
 
 
 def ends_sentence(text: str, following: str = "") -> bool:
@@ -197,12 +220,14 @@ def _punctuation_cost(before: Unit, after: Unit) -> float | None:
     return None
 
 
-def _word_cost(before: str, after: str, words: SmallWords) -> float:
+def _word_cost(before: str, after: str, following: str, words: SmallWords) -> float:
     left, right = _key(before), _key(after)
     if after[:1].isupper() and right != "i" and right in words.leaning:
-        return BEFORE_CLAUSE
+        return CLAUSE_END + 1  # a sentence begins, and the full stop before it is missing
     if left in words.leaning:
         return DANGLING
+    if right in words.coordinators and _key(following) in words.subjects:
+        return BEFORE_CLAUSE
     for small, cost in (
         (words.conjunctions, BEFORE_CLAUSE),
         (words.prepositions, BEFORE_PREPOSITION),

@@ -248,7 +248,7 @@ def _utterance(record: Transcript | Translation, bilingual: bool) -> Utterance:
     said = Utterance(
         start_ms=record.start_ms, end_ms=record.end_ms, text=record.text, words=record.words, speaker=record.speaker,
         language=record.target_language if isinstance(record, Translation) else record.language,
-        confidence=record.confidence,
+        confidence=record.confidence, interpolated=isinstance(record, Translation),
     )  # fmt: skip
     if not (bilingual and isinstance(record, Translation)):
         return said
