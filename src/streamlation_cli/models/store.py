@@ -26,7 +26,7 @@ from .catalogue import KINDS, Model, ModelFile
 from .checksum import BLOCK_BYTES, is_remembered, remembered_sha256_of, sha256_of
 from .folders import MANIFEST, human, placing, read_manifest, roots, writable_root, write_manifest
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,119}")
 """A model's name, which is also the name of its folder."""
 
 
@@ -74,11 +74,11 @@ def resolve(kind: str, name: str) -> Path:
     `name` is a model's name (`base`, `whisper/base`, `en-pt`) or a path, which is returned as it is. Raises
     ModelMissing where there is none, ModelDamaged where a file is not what its SHA-256 says.
     """
-    if _is_path(name) and Path(name).exists():
+    if _is_path(name) and os.path.exists(name):  # noqa: PTH110 - takes any text
         return Path(name)
     entry = find(kind, name)
     if entry is None:
-        if Path(name).exists() and name not in ("", ".", ".."):
+        if os.path.exists(name):  # noqa: PTH110
             return Path(name)
         raise ModelMissing(how_to_get(kind, name))
     if entry.where == "parts":

@@ -176,7 +176,7 @@ def _missing(engines: dict[str, dict[str, Any]], pairs: list[str], voices: list[
             missing.append("no translation engine (pip install 'streamlation[firefox]')")
         if not store.installed("firefox"):
             missing.append("no translation model (streamlation models pull firefox/en-pt)")
-    elif not voices or (voices != ["espeak"] and "espeak" not in voices and not _spoken(pairs)):
+    if not voices or (pairs and "espeak" not in voices and not _spoken(pairs)):
         missing.append("no voice for any language that can be translated into (pip install 'streamlation[espeak]')")
     return missing
 
@@ -201,38 +201,41 @@ def _free(folder: Path) -> int:
 def _print(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+
+    def row(title: str, text: str) -> None:
+        table.add_row(Text(title), Text(text))  # as it is: brackets in it are no markup
+
     cpu = report["cpu"]
-    table.add_row("streamlation", f"{report['version']}, Python {report['python']}, {report['system']}")
-    table.add_row("processor", f"{cpu['model']}, {cpu['usable_cores']} of {cpu['logical_cores']} cores usable")
-    table.add_row("features", " ".join(cpu["features"]) or "none that engines look for")
-    table.add_row("memory", f"{human(report['memory_total_bytes'])}, {human(report['memory_free_bytes'])} free")
+    row("streamlation", f"{report['version']}, Python {report['python']}, {report['system']}")
+    row("processor", f"{cpu['model']}, {cpu['usable_cores']} of {cpu['logical_cores']} cores usable")
+    row("features", " ".join(cpu["features"]) or "none that engines look for")
+    row("memory", f"{human(report['memory_total_bytes'])}, {human(report['memory_free_bytes'])} free")
     for gpu in report["gpus"] or [None]:
         usable = "" if gpu is None or gpu["usable"] else ", not usable by the installed engines"
-        table.add_row("GPU", f"{gpu['name']}, {human(gpu['memory_bytes'])}{usable}" if gpu else "none found")
+        row("GPU", f"{gpu['name']}, {human(gpu['memory_bytes'])}{usable}" if gpu else "none found")
     supported = ", ".join(report["compute_types"]) or "CTranslate2 is not installed"
-    table.add_row(
-        "runs on", f"{report['device']}, {report['threads']} threads, {report['compute_type']} (of {supported})"
-    )
-    table.add_row("preset", f"{report['preset']}: {report['preset_reason']}")
+    row("runs on", f"{report['device']}, {report['threads']} threads, {report['compute_type']} (of {supported})")
+    row("preset", f"{report['preset']}: {report['preset_reason']}")
     for name, engine in report["engines"].items():
         versions = ", ".join(f"{package} {version}" for package, version in engine["versions"].items() if version)
         how = f"not installed; pip install 'streamlation[{engine['extra']}]'"
-        table.add_row(f"engine {name}", versions if engine["installed"] else how)
+        row(f"engine {name}", versions if engine["installed"] else how)
     for model in report["models"]:
-        table.add_row(
+        row(
             f"model {model['model']}",
             f"{human(model['size_bytes'])}, {'checked' if model['checked'] else 'checked at first use'}, {model['path']}",
         )
     for problem in report["unreadable_models"]:
-        table.add_row("model damaged", problem)
-    table.add_row("translates", " ".join(report["pairs"]) or "nothing")
-    table.add_row("speaks with", " ".join(report["voices"]) or "nothing")
+        row("model damaged", problem)
+    row("translates", " ".join(report["pairs"]) or "nothing")
+    row("speaks with", " ".join(report["voices"]) or "nothing")
     for name, folder in report["folders"].items():
-        table.add_row(f"{name} folder", f"{folder['path']}, {human(folder['free_bytes'])} free")
-    table.add_row("main job", "cannot run" if report["missing"] else "can run")
+        row(f"{name} folder", f"{folder['path']}, {human(folder['free_bytes'])} free")
+    row("main job", "cannot run" if report["missing"] else "can run")
     console.print(table)

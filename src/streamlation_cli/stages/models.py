@@ -76,6 +76,7 @@ def _list(options: Options, as_text: bool) -> int:
         return 0
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("MODEL", "STATE", "SIZE", "LANGUAGES", "LICENCE", "WHERE"):
@@ -84,10 +85,15 @@ def _list(options: Options, as_text: bool) -> int:
         )
     for row in rows:
         languages = "many" if "*" in row["languages"] else " ".join(row["languages"])
-        table.add_row(
-            row["model"], row["state"], human(row["size_bytes"]), languages, row["licence"],
-            row["path"] or row["source"], style=None if row["installed"] else "dim",
-        )  # fmt: skip
+        cells = (
+            row["model"],
+            row["state"],
+            human(row["size_bytes"]),
+            languages,
+            row["licence"],
+            row["path"] or row["source"],
+        )
+        table.add_row(*map(Text, cells), style=None if row["installed"] else "dim")
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     click.echo("\nAny Piper voice, opus-mt-SRC-TRG, firefox/SRC-TRG pair and hub:ORG/REPO can be pulled too.")
     return 0
