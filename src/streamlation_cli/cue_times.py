@@ -37,19 +37,27 @@ class Span:
 def place(
     spans: Sequence[Span], limits: Limits, floor_ms: int, ceiling_ms: int | None, chain: bool = True
 ) -> list[tuple[int, int]]:
-    """Start and end for each caption, in order, none overlapping.
+    """Start and end for each caption, in order, none overlapping, none before `floor_ms`.
 
-    No caption starts before `floor_ms` or, where there is room at all, ends after `ceiling_ms`. `chain` says that another
-    caption follows at the ceiling.
+    With `chain`, another caption follows `min_gap_ms` after the ceiling, and may be pushed back where there is no room before
+    it. Without, the ceiling is the end of the media: captions move forward to end before it, as long as there is room at all.
     """
     starts = _starts(spans, limits, floor_ms, ceiling_ms)
+    if ceiling_ms is not None and not chain:
+        starts = _before(starts, floor_ms, ceiling_ms, limits)
     times = []
     for at, (span, start) in enumerate(zip(spans, starts, strict=True)):
         last = at + 1 == len(spans)
         room_end = ceiling_ms if last else starts[at + 1] - limits.min_gap_ms
+        if room_end is not None and last and chain:
+            room_end = max(room_end, start + _least(span, limits))
         end = _end(span, limits, start, room_end, chain or not last)
         times.append((start, max(end, start + 1)))
     return times
+
+
+def _least(span: Span, limits: Limits) -> int:
+    return min(LEAST_MS, limits.needed_ms(span.columns))
 
 
 def _end(span: Span, limits: Limits, start: int, room_end: int | None, chained: bool) -> int:
@@ -73,12 +81,11 @@ def _starts(spans: Sequence[Span], limits: Limits, floor_ms: int, ceiling_ms: in
         if end is not None and end - start < needed:
             start -= _lead(spans, at, start, needed - (end - start), starts, limits, floor_ms)
         starts.append(start)
-        least = min(LEAST_MS, needed)
         late = 0
         if at + 1 < len(spans):
             late = _lag(spans, at, needed - (spans[at + 1].start_ms - gap - start), limits, ceiling_ms)
-        earliest = max(start + least + gap, spans[at + 1].start_ms + late if late else 0)
-    return _before(starts, floor_ms, ceiling_ms, gap, min(LEAST_MS, limits.min_duration_ms))
+        earliest = max(start + _least(span, limits) + gap, spans[at + 1].start_ms + late if late else 0)
+    return starts
 
 
 def _lead(
@@ -103,12 +110,11 @@ def _lag(spans: Sequence[Span], at: int, lacking: int, limits: Limits, ceiling_m
     return max(0, min(lacking, SHIFT_MS, spare))
 
 
-def _before(starts: list[int], floor_ms: int, ceiling_ms: int | None, gap: int, least: int) -> list[int]:
+def _before(starts: list[int], floor_ms: int, ceiling_ms: int, limits: Limits) -> list[int]:
     """`starts` moved forward where the last captions would not end before the ceiling."""
-    if ceiling_ms is None:
-        return starts
+    gap = limits.min_gap_ms
     room = max(0, ceiling_ms - floor_ms)
-    slot = min(least + gap, (room + gap) // len(starts))
+    slot = min(min(LEAST_MS, limits.min_duration_ms) + gap, (room + gap) // len(starts))
     latest = ceiling_ms - max(1, slot - gap)
     for at in range(len(starts) - 1, -1, -1):
         starts[at] = max(min(starts[at], latest), floor_ms)

@@ -141,6 +141,8 @@ BEFORE_CLAUSE = 4.0
 BEFORE_PREPOSITION = 6.0
 BEFORE_COORDINATOR = 7.0
 BEFORE_SUBJECT = 7.0
+BEFORE_SMALL_WORD = 8.0
+"""Before an article or an auxiliary, where a noun or verb phrase begins."""
 PLAIN = 10.0
 DANGLING = 18.0
 """After a word that leans on the next one: an article, a preposition, an auxiliary."""
@@ -236,6 +238,8 @@ def _word_cost(before: str, after: str, following: str, words: SmallWords) -> fl
     ):
         if right in small:
             return cost
+    if right in words.leaning:
+        return BEFORE_SMALL_WORD
     if left[-1:].isdigit() or right[:1].isdigit():
         return PLAIN + 4  # a number and its unit or noun
     if before[:1].isupper() and after[:1].isupper() and words.names_are_capitalised:
