@@ -10,6 +10,7 @@ is on the sum, so it never adds up to a drift.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -74,10 +75,14 @@ class Timeline:
         self.dropped = 0
         """Samples left out because their time was already taken."""
 
-    def place(self, frame: av.AudioFrame, start_s: float | None, *, after_loss: bool = False) -> Iterator[Piece | Jump]:
+    def place(
+        self, frame: av.AudioFrame, start_s: float | None, *, after_loss: bool = False, follows: bool = False
+    ) -> Iterator[Piece | Jump]:
         """Takes a frame that starts at `start_s` (None: where the last one ended).
 
         A far jump is believed when the next frame confirms it; a time that stands alone is damage and is not.
+        Where the container says that a frame `follows` the last one and that was longer than it says, nothing comes twice:
+        its times are too short, and the line is longer.
         """
         if start_s is not None:
             start_s += self._offset_s
@@ -91,6 +96,9 @@ class Timeline:
         if start_s is not None and self._begun and abs(start_s - self._expected_s) > self._far_s:
             self._suspect = frame, start_s
             return
+        if follows and start_s is not None and start_s < self._expected_s - TOLERANCE_S:
+            self._offset_s += self._expected_s - start_s
+            start_s = None
         yield from self._put(frame, start_s, TOLERANCE_AFTER_LOSS_S if after_loss else TOLERANCE_S)
 
     def _put(self, frame: av.AudioFrame, start_s: float | None, tolerance_s: float) -> Iterator[Piece | Jump]:
@@ -102,10 +110,25 @@ class Timeline:
             yield from self._move_to(start_s)
         if self._resampler is None or self._resampler.source != source:
             yield from self._drain()
-            self._resampler = Resampler(*source, self._channel, floats=self._floats)
+            self._resampler = Resampler(
+                *source, self._channel, floats=self._floats, skip=self._to_grid(round(start_s * rate), rate)
+            )
         self._expected_s += frame.samples / rate
         for samples in self._resampler.push(frame):
             yield from self._emit(samples)
+
+    def _to_grid(self, start: int, rate: int) -> int:
+        """How many of the coming source samples to leave out, so that the first one kept is at a whole 16 kHz sample.
+
+        Then a part of a recording has the very samples that the whole has there. It is done only with samples that
+        are to be dropped anyway; `start` is the first one's place in source samples.
+        """
+        skip = -start % (rate // math.gcd(rate, SAMPLE_RATE_HZ))
+        first = (start + skip) * SAMPLE_RATE_HZ // rate
+        if not self._surplus or first > self._position:
+            return 0
+        self._surplus = self._position - first
+        return skip
 
     def flush(self) -> Iterator[Piece | Jump]:
         """What is still held; nothing may be placed after it."""

@@ -76,6 +76,7 @@ class Normalizer:
         self._leveller: Leveller | None = None
         self._levelled_to = 0
         self._last_pts: int | None = None
+        self._packet_end: int | None = None
         self._jumps = 0
         self._next_status_ms = 0
 
@@ -128,12 +129,17 @@ class Normalizer:
     def _packet(self, record: Packet) -> Iterator[StreamRecord]:
         assert self._decoder is not None
         self._base = record.time_base
-        frames = self._decoder.decode(record)
+        at = record.pts if record.pts is not None else record.dts
+        warming_up = at is not None and at * self._base[0] * 1000 < self._header.start_ms * self._base[1]
+        frames = self._decoder.decode(record, warming_up=warming_up)
         if frames is None:
             self._after_loss = True
             return
+        follows = record.pts is not None and self._packet_end is not None and abs(record.pts - self._packet_end) <= 1
+        self._packet_end = None if record.pts is None else record.pts + record.duration
         for frame in frames:
-            yield from self._placed(self._timeline.place(frame, self._start_s(frame), after_loss=self._after_loss))
+            placed = self._timeline.place(frame, self._start_s(frame), after_loss=self._after_loss, follows=follows)
+            yield from self._placed(placed)
             self._after_loss = False
         if self._header.live and self._chunks.end_ms >= self._next_status_ms:
             self._next_status_ms = self._chunks.end_ms + _STATUS_EVERY_MS
