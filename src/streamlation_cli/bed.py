@@ -18,7 +18,7 @@ from .audiofile import SAMPLE_RATE_HZ as RATE_HZ
 from .audiofile import Block
 from .decoding import PacketDecoder
 from .errors import DataError
-from .pcm import samples_of
+from .pcm import FULL_SCALE, samples_of
 from .records import SAMPLE_RATE_HZ, AudioStream, Packet, Pcm
 from .spool import Spool
 
@@ -99,7 +99,7 @@ class OriginalSound:
                 break
             self._pieces.popleft()
         self._position = stop
-        return np.clip(block, -1.0, 1.0, out=block)
+        return block
 
     def _decode_next(self, *, last: bool) -> bool:
         """Decodes one record more; False where none waits."""
@@ -142,16 +142,17 @@ class OriginalSound:
         self._source = source
         self._expected = start
         self._next = round(start)
-        # Mono is doubled below: as a downmix FFmpeg would turn it down.
+        # Mono is doubled below: FFmpeg would turn it down.
         self._layout = "mono" if len(frame.layout.channels) == 1 else "stereo"
-        self._resampler = av.AudioResampler("fltp", self._layout, RATE_HZ)
+        # 16 bits, for FFmpeg keeps a downmix below full scale only where the samples are whole numbers.
+        self._resampler = av.AudioResampler("s16p", self._layout, RATE_HZ)
 
     def _resample(self, frame: av.AudioFrame | None) -> None:
         assert self._resampler is not None
         if frame is not None:
             frame.pts = None
         for made in self._resampler.resample(frame):
-            samples = made.to_ndarray().astype(np.float32, copy=False)
+            samples = made.to_ndarray().astype(np.float32) / np.float32(FULL_SCALE)
             if samples.shape[0] == 1:
                 samples = np.repeat(samples, 2, axis=0)
             start, self._next = self._next, self._next + samples.shape[1]

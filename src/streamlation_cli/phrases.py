@@ -20,7 +20,7 @@ SHORT_PHRASE_MS = 2500
 SOURCE_PAUSE_MS = 700
 """Where the speaker paused this long within a sentence, so does the dub."""
 
-_MARKUP = re.compile(r"<[^<>]{1,40}>|\[[^\[\]]*\]|[\[\]♪♫*_#|~^`\\]+")
+_MARKUP = re.compile(r"<[^<>]{1,40}>|\[+[^\[\]]*\]+|[\[\]♪♫*_#|~^`\\]+")
 _ADDRESS = re.compile(r"\b(?:https?://|www\.)(?:www\.)?([\w.-]+)\S*", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"[,;:.!?…—–。，、；：？！؟،]+[\"'”’»)]*(?=\s|$)|[。，、；：？！]+")
 

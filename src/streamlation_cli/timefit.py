@@ -73,10 +73,15 @@ def wanted_tempo(slots: Sequence[Slot], natural_ms: Sequence[float], free_ms: in
     """
     needed = _tempo_to_end_by(slots, natural_ms, free_ms, limit_ms)
     if needed >= 1:
-        return min(MAX_TEMPO, math.ceil(needed * 100) / 100)
+        return MAX_TEMPO if needed >= MAX_TEMPO else _rounded_up(needed)
     # There is room. The source's end, not the borrowed pause, says how slowly one may speak.
     unhurried = _tempo_to_end_by(slots, natural_ms, free_ms, slots[-1].end_ms)
-    return min(1.0, max(MIN_TEMPO, math.ceil(unhurried * 100) / 100))
+    return 1.0 if unhurried >= 1 else max(MIN_TEMPO, _rounded_up(unhurried))
+
+
+def _rounded_up(tempo: float) -> float:
+    """To hundredths, so that the cache meets the same tempo again."""
+    return math.ceil(tempo * 100) / 100
 
 
 def _tempo_to_end_by(slots: Sequence[Slot], natural_ms: Sequence[float], free_ms: int, limit: int) -> float:

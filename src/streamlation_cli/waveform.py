@@ -21,6 +21,7 @@ _SILENCE_BELOW_PEAK_DB = 40.0
 _ABSOLUTE_SILENCE = 1e-4
 _KEPT_EDGE_S = 0.02
 _FADE_S = 0.005
+_STRETCH_TAIL_S = 0.2
 
 
 def trimmed(samples: Mono, sample_rate_hz: int) -> Mono:
@@ -65,7 +66,7 @@ def levelled(samples: Mono, sample_rate_hz: int, ceiling: float) -> Mono:
 
 
 def stretched(samples: Mono, sample_rate_hz: int, tempo: float) -> Mono:
-    """`tempo` times as fast at the same pitch."""
+    """`tempo` times as fast at the same pitch, its length to the sample."""
     import av
     from av.filter import Graph
 
@@ -74,7 +75,9 @@ def stretched(samples: Mono, sample_rate_hz: int, tempo: float) -> Mono:
     stretch = graph.add("atempo", f"{tempo:.6f}")
     sink = graph.add("abuffersink")
     graph.link_nodes(source, stretch, sink).configure()
-    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
+    # The filter keeps some of what it was given last to itself: let that be silence.
+    padded = np.pad(samples, (0, int(sample_rate_hz * _STRETCH_TAIL_S)))
+    frame = av.AudioFrame.from_ndarray(padded[np.newaxis], format="flt", layout="mono")
     frame.sample_rate = sample_rate_hz
     frame.pts = 0
     source.push(frame)
@@ -86,7 +89,12 @@ def stretched(samples: Mono, sample_rate_hz: int, tempo: float) -> Mono:
             parts.append(pull().to_ndarray()[0])
         except (av.error.EOFError, av.error.BlockingIOError):
             break
-    return np.concatenate(parts) if parts else samples[:0]
+    return _of_length(np.concatenate(parts) if parts else samples[:0], round(len(samples) / tempo))
+
+
+def _of_length(samples: Mono, length: int) -> Mono:
+    fitted: Mono = np.pad(samples[:length], (0, max(0, length - len(samples))))
+    return fitted
 
 
 def resampled(samples: Mono, from_hz: int, to_hz: int) -> Mono:
@@ -99,10 +107,7 @@ def resampled(samples: Mono, from_hz: int, to_hz: int) -> Mono:
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[np.newaxis]), format="flt", layout="mono")
     frame.sample_rate = from_hz
     made = [part.to_ndarray()[0] for part in (*resampler.resample(frame), *resampler.resample(None))]
-    joined = np.concatenate(made)
-    length = round(len(samples) * to_hz / from_hz)
-    result: Mono = np.pad(joined[:length], (0, max(0, length - len(joined))))
-    return result
+    return _of_length(np.concatenate(made), round(len(samples) * to_hz / from_hz))
 
 
 def to_s16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

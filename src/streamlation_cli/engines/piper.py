@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, ModelMissing
+from ..errors import ConfigError, ModelMissing, Unavailable
 from . import Samples, Sound, needs_extra
 
 NOISE_SEED = 20
@@ -55,6 +55,8 @@ def _load(path: Path, config_path: Path, device: str, threads: int) -> Any:
         from piper import PiperConfig, PiperVoice
     import json
 
+    if device == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise Unavailable("--device cuda: this onnxruntime has no CUDA; install onnxruntime-gpu, or leave --device out")
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads

@@ -32,7 +32,19 @@ from ..dubtrack import DubTrack
 from ..errors import Unavailable, UsageError
 from ..options import option
 from ..phrases import Phrase, phrases
-from ..records import Eos, Error, Header, Packet, Pcm, Speech, Status, StreamRecord, Transcript, Translation
+from ..records import (
+    Eos,
+    Error,
+    Header,
+    Packet,
+    Pcm,
+    Speech,
+    Status,
+    StreamRecord,
+    Transcript,
+    Translation,
+    ends_session,
+)
 from ..sessions import Stage, by_session
 from ..speaking import Speaker, Spoken
 
@@ -96,12 +108,15 @@ def stage(options: Options) -> Stage:
         open_tracks: dict[str, _Session] = {}
 
         def make(header: Header) -> _Session:
-            session = _Session(header, options, cast, [target.of(header.session) for target in targets])
+            session = _Session(header, options, cast, targets)
             open_tracks[header.session] = session
             return session
 
         try:
-            yield from by_session(STAGE, make)(records)
+            for record in by_session(STAGE, make)(records):
+                if ends_session(record) and record.session in open_tracks:
+                    open_tracks.pop(record.session).abandon()  # what is not whole by now never will be
+                yield record
         finally:
             for session in open_tracks.values():
                 session.abandon()
@@ -146,7 +161,7 @@ class _Session:
     An utterance waits for the next one, whose start says how much pause may be borrowed; in a live session it does not wait.
     """
 
-    def __init__(self, header: Header, options: Options, cast: _Cast, targets: list[str]) -> None:
+    def __init__(self, header: Header, options: Options, cast: _Cast, targets: list[Targets]) -> None:
         self._header = header
         self._session = header.session
         self._options = options
@@ -156,7 +171,8 @@ class _Session:
         """When the voice is free for the next utterance."""
         self._counters = {"utterances": 0, "speech_ms": 0, "worst_drift_ms": 0}
         self._original = OriginalSound(header.audio) if options.mix == "duck" else None
-        self._files = [AudioFile(target, 1 if self._original is None else 2) for target in targets]
+        self._targets = targets
+        self._files: list[AudioFile] = []
         self._track = DubTrack(self._files, self._original, options.duck_db)
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
@@ -164,6 +180,8 @@ class _Session:
         yield record
         if isinstance(record, Header):
             yield Status(self._session, stage=STAGE, state="running")
+            for target in self._targets:
+                self._files.append(AudioFile(target.of(self._session), 1 if self._original is None else 2))
             if record.target_language:
                 self._cast.speaker(record.target_language)  # a voice that is missing shows before any work is done
         elif self._original is not None and _is_sound(record):
@@ -187,8 +205,8 @@ class _Session:
             self._require_original()
             self._track.finish(duration_ms or 0)
             while self._files:
-                self._files.pop(0).commit()
-        self.abandon()
+                self._files[0].commit()
+                self._files.pop(0)
         yield Status(
             self._session,
             stage=STAGE,
@@ -197,7 +215,7 @@ class _Session:
         )
 
     def abandon(self) -> None:
-        """Leaves files that are not whole as they are."""
+        """Frees what is held; files that are not whole stay as parts."""
         if self._original is not None:
             self._original.close()
         while self._files:
