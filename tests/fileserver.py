@@ -63,13 +63,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append((self.path, dict(self.headers.items())))
         resource = self.server.resources.get(self.path)
         if resource is None:
-            return self._answer(404, b"no such thing")
+            self._answer(404, b"no such thing")
+            return
         mishap = resource.mishaps.pop(0) if resource.mishaps else None
         if isinstance(mishap, int):
-            return self._answer(mishap, b"not now", resource.headers)
-        if resource.redirect:
-            return self._answer(302, b"", {"Location": resource.redirect})
-        return self._serve(resource, mishap)
+            self._answer(mishap, b"not now", resource.headers)
+        elif resource.redirect:
+            self._answer(302, b"", {"Location": resource.redirect})
+        else:
+            self._serve(resource, mishap)
 
     def _serve(self, resource: Resource, broken_at: float | None) -> None:
         etag = f'"{hashlib.md5(resource.body, usedforsecurity=False).hexdigest()}"' if resource.etag else ""
@@ -79,7 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
         if asked and resource.ranges and self.headers.get("If-Range", etag) == etag:
             start, status = int(asked.removeprefix("bytes=").partition("-")[0]), 206
             if start >= len(resource.body):
-                return self._answer(416, b"")
+                self._answer(416, b"")
+                return
             headers["Content-Range"] = f"bytes {start}-{len(resource.body) - 1}/{len(resource.body)}"
         self.send_response(status)
         for name, value in (headers | {"Content-Length": str(len(resource.body) - start)}).items():
