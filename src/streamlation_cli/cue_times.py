@@ -78,7 +78,7 @@ def _starts(spans: Sequence[Span], limits: Limits, floor_ms: int, ceiling_ms: in
         needed = limits.needed_ms(span.columns)
         start = max(span.start_ms, earliest)
         end = spans[at + 1].start_ms - gap if at + 1 < len(spans) else ceiling_ms
-        if end is not None and end - start < needed:
+        if end is not None and end - start < needed and not span.own_times:
             start -= _lead(spans, at, start, needed - (end - start), starts, limits, floor_ms)
         starts.append(start)
         late = 0

@@ -8,6 +8,7 @@ known, and a passage is cut when it grows long, so memory is bounded and nothing
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,10 @@ LONG_PASSAGE = 240
 """Units after which the finished part of a passage is given out."""
 KEPT = 60
 """Units at the end of a long passage whose cues may still change with what follows."""
+
+
+_DIALOGUE = re.compile(r"(?<=[.!?…]) (?=[-–—] ?[^\W\d_])")
+"""Where another speaker's line begins in a caption of dialogue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +166,8 @@ class Layout:
     def _as_it_is(self, part: _Part) -> _Draft:
         said = part.utterance
         own, other = self._lines([part])
-        written = tuple(clean(line) for line in said.text.split("\n") if clean(line))
-        fits = len(written) <= own.max_lines and all(width(line) <= own.max_chars for line in written)
+        written = tuple(clean(line) for line in _DIALOGUE.sub("\n", said.text).split("\n") if clean(line))
+        fits = 1 < len(written) <= own.max_lines and all(width(line) <= own.max_chars for line in written)
         lines = written if fits else own.text(0, len(own.units))
         if other:
             lines = other.text(0, len(other.units)) + lines

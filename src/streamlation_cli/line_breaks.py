@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from .small_words import ABBREVIATIONS, SmallWords, small_words
+from .small_words import ABBREVIATIONS, SmallWords, likely_language, small_words
 from .subtitles import NO_BREAK_SPACES
 
 
@@ -151,8 +151,11 @@ FORCED = 40.0
 
 
 def break_costs(units: Sequence[Unit], language: str) -> list[float]:
-    """For each unit, how badly a break before it reads: 0 at the end of a sentence, 40 inside a word; index 0 is 0."""
-    words = small_words(language)
+    """For each unit, how badly a break before it reads: 0 at the end of a sentence, 40 inside a word; index 0 is 0.
+
+    An empty `language` is guessed from the words.
+    """
+    words = small_words(language or likely_language(_key(unit.text) for unit in units))
     following = [*(unit.text for unit in units[2:]), "", ""]
     costs = [0.0, *(_break_cost(a, b, c, words) for (a, b), c in zip(pairwise(units), following, strict=False))]
     boundary = [at == 0 or cost <= CLAUSE_END + 1 for at, cost in enumerate(costs)] + [True]

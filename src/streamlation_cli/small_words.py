@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,6 +45,16 @@ def small_words(language: str) -> SmallWords:
         leaning=conjunctions | coordinators | prepositions | subjects | others,
         names_are_capitalised=primary != "de",
     )
+
+
+def likely_language(words: Iterable[str]) -> str:
+    """The language whose small words are the most among `words` (lower case), empty where there are none.
+
+    >>> likely_language("a casa da minha avó".split()), likely_language(["hm"])
+    ('pt', '')
+    """
+    counts = Counter(language for word in words for language in _LISTS if word in small_words(language).leaning)
+    return max(counts, key=lambda language: (counts[language], language)) if counts else ""
 
 
 ABBREVIATIONS = frozenset(

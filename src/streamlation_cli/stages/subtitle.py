@@ -196,6 +196,7 @@ class _Handler:
         lines = tuple(filter(None, map(clean, cue.lines)))
         self._language = self._language or cue.language
         if lines:
+            self._layout.counters["cues"] += 1
             caption = Caption(
                 start_ms=cue.start_ms, end_ms=cue.end_ms, lines=lines, speaker=cue.speaker, words=cue.words,
                 confidence=cue.confidence,
