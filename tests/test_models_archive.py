@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import streamlation
 
 from streamlation_cli.errors import DataError, StreamlationError, UsageError
 from streamlation_cli.models import archive, pull, store
 from streamlation_cli.models.download import Link
+from support import streamlation
 
 OFFLINE = Link(offline=True)
 """Archives need no network."""
@@ -148,7 +148,7 @@ def test_a_bundle_that_is_not_what_it_says_is_refused(
     fresh: Callable[[str], Path], tmp_path: Path, change: Callable[..., None]
 ) -> None:
     path = bundle(tmp_path, change)
-    with pytest.raises(DataError, match="made.tar"):
+    with pytest.raises(DataError, match=r"made\.tar"):
         pull.pull(str(path), OFFLINE)
     assert store.find("ct2", "tiny") is None
     everything = {p.name for p in tmp_path.rglob("*") if p.is_file()}
@@ -205,10 +205,10 @@ def test_cut_and_random_archives_are_said_not_raised(fresh: Callable[[str], Path
     whole = bundle(tmp_path, lambda document, members: None).read_bytes()
     path = tmp_path / "cut.tar"
     path.write_bytes(whole[:cut].rstrip(b"\0"))
-    with pytest.raises(DataError, match="cut.tar"):
+    with pytest.raises(DataError, match=r"cut\.tar"):
         pull.pull(str(path), OFFLINE)
     path.write_bytes(bytes(range(256)) * 40)
-    with pytest.raises(DataError, match="cut.tar"):
+    with pytest.raises(DataError, match=r"cut\.tar"):
         pull.pull(str(path), OFFLINE)
 
 

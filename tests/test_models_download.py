@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fileserver import FileServer
 
+from fileserver import FileServer
 from streamlation_cli.errors import OfflineRefused, OutputFailed, TryAgain, Unavailable, UsageError
 from streamlation_cli.models.download import ATTEMPTS, Expected, Link, WrongContent
 
@@ -178,7 +178,7 @@ def test_offline_refuses_without_asking(server: FileServer, tmp_path: Path) -> N
 
 def test_a_folder_that_cannot_be_written_is_said(server: FileServer, tmp_path: Path, link: Link) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputFailed, match="file/a.bin"):
+    with pytest.raises(OutputFailed, match=r"file/a\.bin"):
         link.fetch(server.put("/a.bin", BODY), tmp_path / "file" / "a.bin")
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support import PROGRAM
 
 WITHOUT_SOCKETS = [sys.executable, str(Path(__file__).with_name("nosocket.py"))]

