@@ -144,7 +144,7 @@ BEFORE_SUBJECT = 7.0
 BEFORE_SMALL_WORD = 8.0
 """Before an article or an auxiliary, where a noun or verb phrase begins."""
 PLAIN = 10.0
-DANGLING = 18.0
+DANGLING = 24.0
 """After a word that leans on the next one: an article, a preposition, an auxiliary."""
 FORCED = 40.0
 """Inside a word."""
@@ -199,19 +199,24 @@ def ends_sentence(text: str, following: str = "") -> bool:
     (True, True, False, False)
     >>> ends_sentence("Wait...", "so"), ends_sentence("です。")
     (False, True)
+    >>> ends_sentence("approx.", "five"), ends_sentence("finished.", "this")
+    (False, True)
     """
     bare = text.rstrip(_QUOTES)
     if not bare or bare[-1] not in ".!?…。！？؟।։":
         return False
     if bare[-1] in ".…" and following:
-        if following.lstrip(_QUOTES)[:1].islower():
-            return False
         stem = bare.lstrip(_QUOTES).rstrip(".…")
+        goes_on = following.lstrip(_QUOTES)[:1].islower()
+        if goes_on and (len(stem) <= _LONGEST_ABBREVIATION or not bare.endswith(stem + ".")):
+            return False
         if stem.lower() in ABBREVIATIONS or (len(stem) == 1 and stem.isupper() and stem != "I"):
             return False
     return True
 
 
+_LONGEST_ABBREVIATION = 6
+"""A full stop after a longer word ends a sentence, even where a small letter follows."""
 _QUOTES = "\"'”’»)]}」』）«“‘¿¡("
 _CLAUSE_MARKS = frozenset(",;:–—-、，；：،؛·…")
 

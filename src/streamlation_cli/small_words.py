@@ -95,7 +95,7 @@ _LISTS = {
         "yo él ella nosotros ellos ellas usted ustedes",
         "el la los las un una unos unas lo mi mis tu tus su sus nuestro nuestra nuestros nuestras este esta estos estas ese "
         "esa esos esas aquel aquella cada todo toda todos todas algún alguna no es son era eran fue fueron ser está están "
-        "estaba ha han había he hemos hay va van puede pueden debe muy más tan me te se le nos les sr sra dr dra",
+        "estaba ha han había he hemos hay va van puede pueden debe muy más tan dado me te se le nos les sr sra dr dra",
     ),
     "fr": (
         "mais ni car donc or parce puisque quoique tandis si quand lorsque où que qui dont comme",
@@ -104,7 +104,7 @@ _LISTS = {
         "je tu il elle on nous vous ils elles j'ai c'est",
         "le la les un une mon ma mes ton ta tes son sa ses notre nos votre vos leur leurs ce cet cette ces chaque tout toute "
         "tous toutes quelque ne n'est est sont était étaient a ont avait avaient ai avons sera être avoir va vont peut "
-        "peuvent doit très plus me te se m mme mlle dr",
+        "peuvent doit très plus ainsi me te se m mme mlle dr",
     ),
     "de": (
         "aber denn sondern weil obwohl während wenn falls als dass ob bevor nachdem damit wie wo warum",
@@ -114,7 +114,7 @@ _LISTS = {
         "ich du er sie es wir ihr man",
         "der die das den dem des ein eine einen einem einer eines mein meine dein deine sein seine ihre unser unsere "
         "dieser diese dieses diesen jeder jede jedes kein keine nicht ist sind war waren hat haben hatte hatten wird werden "
-        "wurde kann können muss müssen soll sehr mehr herr frau dr",
+        "wurde kann können könnte könnten muss müssen soll sollte sollten sehr mehr herr frau dr",
     ),
     "it": (
         "ma né però perché poiché sebbene mentre se quando dove che cui chi come quindi",
