@@ -9,13 +9,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
+class Stall:
+    """The server stops in the middle, says that it has, and sends no more until it is let go."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.let_go = threading.Event()
+
+
 @dataclass
 class Resource:
     """What lies at a path. `mishaps` are taken one a request, first things first, before the content is served well."""
 
     body: bytes = b""
     mishaps: list[Any] = field(default_factory=list)
-    """An int is a status; a float in (0, 1) the share of the body after which the line goes dead."""
+    """An int is a status; a float in (0, 1) the share of the body after which the line goes dead; a Stall half of it."""
     redirect: str = ""
     ranges: bool = True
     etag: bool = True
@@ -73,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._serve(resource, mishap)
 
-    def _serve(self, resource: Resource, broken_at: float | None) -> None:
+    def _serve(self, resource: Resource, mishap: float | Stall | None) -> None:
         etag = f'"{hashlib.md5(resource.body, usedforsecurity=False).hexdigest()}"' if resource.etag else ""
         headers = dict(resource.headers) | ({"ETag": etag} if etag else {})
         start, status = 0, 200
@@ -88,8 +96,11 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (headers | {"Content-Length": str(len(resource.body) - start)}).items():
             self.send_header(name, value)
         self.end_headers()
-        end = len(resource.body) if broken_at is None else start + int((len(resource.body) - start) * broken_at)
-        self.wfile.write(resource.body[start:end])
+        share = {Stall: 0.5, type(None): 1.0}.get(type(mishap), mishap)
+        self.wfile.write(resource.body[start : start + int((len(resource.body) - start) * share)])
+        if isinstance(mishap, Stall):
+            mishap.reached.set()
+            mishap.let_go.wait(60)
         self.close_connection = True
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:

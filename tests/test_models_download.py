@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fileserver import FileServer
+from fileserver import FileServer, Stall
 from streamlation_cli.errors import OfflineRefused, OutputFailed, TryAgain, Unavailable, UsageError
+from streamlation_cli.models import download
 from streamlation_cli.models.download import ATTEMPTS, Expected, Link, WrongContent
 
 BODY = random.Random(1).randbytes(3_000_000)
@@ -146,6 +147,21 @@ def test_nobody_there_is_a_temporary_failure(tmp_path: Path, link: Link, waits: 
     with pytest.raises(TryAgain, match="refused"):
         link.fetch(url, tmp_path / "a.bin")
     assert waits == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_a_silent_server_is_given_up_in_time(
+    server: FileServer, tmp_path: Path, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    stalls = [Stall() for _ in range(ATTEMPTS)]
+    url = server.put("/a.bin", BODY, mishaps=list(stalls))
+    with pytest.raises(TryAgain, match="nothing arrived for 0 s; tried 5 times"):
+        link.fetch(url, tmp_path / "a.bin", WHOLE)
+    for stall in stalls:
+        stall.let_go.set()
+    starts = [int(h.get("Range", "bytes=0-")[6:-1]) for h in server.asked("/a.bin")]
+    assert starts == sorted(starts), "what arrived before the silence is kept"
+    assert starts[-1] > 0
 
 
 def test_redirects_are_followed_without_the_token(server: FileServer, tmp_path: Path) -> None:

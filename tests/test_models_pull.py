@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import struct
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fileserver import FileServer
+from fileserver import FileServer, Stall
 from streamlation_cli.errors import (
     DataError,
     InputMissing,
@@ -26,7 +28,7 @@ from streamlation_cli.errors import (
 from streamlation_cli.models import catalogue, pull, store
 from streamlation_cli.models.catalogue import Model, ModelFile
 from streamlation_cli.models.download import ATTEMPTS, Link, WrongContent
-from support import streamlation
+from support import PROGRAM, shell, streamlation
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -445,3 +447,39 @@ def test_the_verb_pulls_lists_verifies_and_says_what_failed(server: FileServer, 
     refused = streamlation("models", "pull", "hub:nobody/nothing")
     assert (refused.status, refused.stdout) == (69, b""), refused
     assert refused.stderr.count("\n") == 1, refused
+
+
+def test_one_that_fails_does_not_stop_the_others(server: FileServer) -> None:
+    put_hub(server, "Systran/faster-whisper-small", WHISPER)
+    done = streamlation("models", "pull", "hub:nobody/nothing", "whisper/small", "frobnicator")
+    assert done.status == 69, done
+    assert [record["model"] for record in done.records] == ["whisper/small"]
+    assert "nobody/nothing" in done.stderr
+    assert "frobnicator" in done.stderr
+
+
+def test_an_interrupt_in_the_middle_leaves_no_half_model(server: FileServer) -> None:
+    put_hub(server, "Systran/faster-whisper-small", WHISPER)
+    stall = Stall()
+    server.resources[f"/cdn/{sha256(WHISPER['model.bin'])}"].mishaps = [stall]
+    process = subprocess.Popen(
+        [PROGRAM, "models", "pull", "whisper/small"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert stall.reached.wait(60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    stall.let_go.set()
+    assert (process.returncode, out) == (130, b""), err
+    assert b"Traceback" not in err
+    assert store.find("whisper", "small") is None
+    streamlation("models", "pull", "whisper/small").ok()
+
+
+def test_a_full_disk_is_an_output_failure(server: FileServer, tmp_path: Path) -> None:
+    put_hub(server, "Systran/faster-whisper-small", WHISPER)
+    full = shell("ulimit -f 100; streamlation models pull whisper/small", cwd=tmp_path)
+    assert full.status == 74, full
+    assert store.find("whisper", "small") is None
+    bundled = shell("ulimit -f 100; streamlation models bundle en-pt -o w.tar", cwd=tmp_path)
+    assert bundled.status == 74, bundled
+    assert not (tmp_path / "w.tar").exists()

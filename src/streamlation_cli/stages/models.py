@@ -42,6 +42,8 @@ from ..models.catalogue import KINDS
 from ..models.folders import human
 from ..options import argument, option
 
+logger = logging.getLogger("streamlation.models")
+
 ACTIONS = ("list", "pull", "verify", "path", "bundle")
 
 
@@ -124,16 +126,25 @@ def _pull(options: Options, as_text: bool) -> int:
 
     if len(options.names) > 1 and (options.called or options.sha256):
         raise UsageError("--as and --sha256 are for one model at a time")
-    with _progress() as report:
-        link = download.Link(offline=options.offline, report=report)
-        for name in options.names:
-            found = pull.pull(name, link, called=options.called, sha256=options.sha256.lower(), force=options.force)
-            for entry in found:
-                _say(
-                    {"model": entry.key, "path": str(entry.path), "source": entry.source, "size_bytes": entry.size},
-                    f"{entry.key}: {entry.path} ({human(entry.size)})",
-                    as_text,
-                )
+    failures: list[StreamlationError] = []
+    for name in options.names:
+        try:
+            with _progress() as report:
+                link = download.Link(offline=options.offline, report=report)
+                found = pull.pull(name, link, called=options.called, sha256=options.sha256.lower(), force=options.force)
+        except StreamlationError as error:  # the others may still come; the first failure is what the command ends with
+            failures.append(error)
+            continue
+        for entry in found:
+            _say(
+                {"model": entry.key, "path": str(entry.path), "source": entry.source, "size_bytes": entry.size},
+                f"{entry.key}: {entry.path} ({human(entry.size)})",
+                as_text,
+            )
+    for failure in failures[1:]:
+        logger.error("%s", failure.message)
+    if failures:
+        raise failures[0]
     return 0
 
 
