@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlation_cli.cue_lines import Limits
-from streamlation_cli.cues import Layout, Utterance
+from streamlation_cli.cue_units import Utterance
+from streamlation_cli.cues import Layout
 from streamlation_cli.line_breaks import width
 from streamlation_cli.records import Word
 from streamlation_cli.small_words import small_words
@@ -190,6 +191,20 @@ def test_any_two_languages(utterances: list[Utterance], others: list[Utterance],
         assert all(width(line) <= 42 for line in caption.lines)
     for before, after in itertools.pairwise(captions):
         assert after.start_ms - before.end_ms >= limits.min_gap_ms
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 60)), min_size=8, max_size=16))
+@settings(max_examples=40, deadline=None)
+def test_long_bilingual_speech_without_pauses(sizes: list[tuple[int, int]]) -> None:
+    pairs, at = [], 0
+    for own, other in sizes:
+        said = spoken("word " * own, at)
+        pairs.append(replace(said, second=Utterance(start_ms=at, end_ms=said.end_ms, text="mot " * other)))
+        at = said.end_ms
+    captions = lay_out(pairs, bilingual=True)
+    text = " ".join(caption.text for caption in captions).split()
+    assert (text.count("word"), text.count("mot")) == (sum(own for own, _ in sizes), sum(other for _, other in sizes))
+    assert all(len(caption.lines) <= 2 for caption in captions)
 
 
 def test_a_cue_is_out_before_the_end_comes() -> None:

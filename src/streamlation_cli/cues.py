@@ -9,14 +9,14 @@ known, and a passage is cut when it grows long, so memory is bounded and nothing
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 from .cue_lines import Limits, Lines, Second, segment
 from .cue_times import Span, place
-from .line_breaks import Unit, ends_sentence, pieces, width
+from .cue_units import Utterance, timed_units, with_next, without_overlap
+from .line_breaks import Unit, ends_sentence, width
 from .records import Word
 from .subtitles import Caption, clean
 
@@ -32,31 +32,12 @@ _DIALOGUE = re.compile(r"(?<=[.!?…]) (?=[-–—] ?[^\W\d_])")
 """Where another speaker's line begins in a caption of dialogue."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Utterance:
-    """Text that was said, with the times of its words where they are known."""
-
-    start_ms: int
-    end_ms: int
-    text: str
-    words: tuple[Word, ...] = ()
-    language: str = ""
-    speaker: str = ""
-    confidence: float | None = None
-    interpolated: bool = False
-    """The words' times are guesses, as those of a translation are."""
-    second: Utterance | None = None
-    """The same in the other language, for bilingual captions; it stands above."""
-
-
 @dataclass
 class Layout:
     """The captions of one session; `bilingual` shares the lines between two languages, the larger half to the first."""
 
     limits: Limits
     bilingual: bool = False
-    media_end_ms: int | None = None
-    """Where the media ends, as far as it is known."""
     counters: dict[str, int | float] = field(
         default_factory=lambda: {"cues": 0, "cps_exceeded": 0, "shorter_than_minimum": 0}
     )
@@ -80,9 +61,7 @@ class Layout:
 
     def finish(self, media_end_ms: int | None = None) -> Iterator[Caption]:
         """The rest; no caption ends after `media_end_ms`."""
-        if media_end_ms:
-            self.media_end_ms = media_end_ms
-        yield from self._close(None)
+        yield from self._close(None, media_end_ms or None)
 
     @property
     def _own_lines(self) -> int:
@@ -95,14 +74,11 @@ class Layout:
             units, second = second, []
         if not units:
             return None
-        units = [self._in_order(unit) for unit in _with_next(units)]
+        units = [self._in_order(unit) for unit in with_next(units)]
         return _Part(utterance, units, second)
 
     def _in_order(self, unit: Unit) -> Unit:
-        start = max(unit.start_ms, self._clock_ms)
-        if self.media_end_ms:
-            start = min(start, max(self._clock_ms, self.media_end_ms))
-        self._clock_ms = start
+        start = self._clock_ms = max(unit.start_ms, self._clock_ms)
         end = max(unit.end_ms, start)
         return unit if (start, end) == (unit.start_ms, unit.end_ms) else replace(unit, start_ms=start, end_ms=end)
 
@@ -129,7 +105,7 @@ class Layout:
 
     def _lines(self, parts: Sequence[_Part]) -> tuple[Lines, Lines | None]:
         language = parts[0].utterance.language
-        units = _without_overlap([unit for part in parts for unit in part.units])
+        units = without_overlap([unit for part in parts for unit in part.units])
         lines = Lines.of(units, language, self.limits.max_chars, self._own_lines)
         if not self.bilingual:
             return lines, None
@@ -142,7 +118,7 @@ class Layout:
             max(1, self.limits.max_lines - self._own_lines),
         )
 
-    def _close(self, next_start_ms: int | None) -> Iterator[Caption]:
+    def _close(self, next_start_ms: int | None, media_end_ms: int | None = None) -> Iterator[Caption]:
         """The captions of the whole passage; what follows starts at `next_start_ms`."""
         if not self._passage:
             return
@@ -151,16 +127,14 @@ class Layout:
             drafts = [self._as_it_is(parts[0])]
         else:
             drafts = self._drafts(parts)
-        yield from self._placed(drafts, next_start_ms)
+        yield from self._placed(drafts, next_start_ms, media_end_ms)
 
     def _close_beginning(self) -> Iterator[Caption]:
         """The captions of the beginning of a passage that has grown long."""
-        parts = self._passage
-        drafts = self._drafts(parts)
-        total = sum(len(part.units) for part in parts)
-        given = _finished(drafts, total)
-        done = sum(len(draft.units) for draft in drafts[:given])
-        self._passage = _after(parts, done, sum(draft.second_count for draft in drafts[:given]))
+        drafts = self._drafts(self._passage)
+        given = _finished(drafts)
+        units = sum(len(draft.units) for draft in drafts[:given])
+        self._passage = _after(self._passage, units, sum(draft.second_count for draft in drafts[:given]))
         yield from self._placed(drafts[:given], drafts[given].units[0].start_ms if given < len(drafts) else None)
 
     def _as_it_is(self, part: _Part) -> _Draft:
@@ -193,20 +167,17 @@ class Layout:
             drafts.extend(_cue(lines, second, first, last, owners[first]))
         return drafts
 
-    def _placed(self, drafts: Sequence[_Draft], next_start_ms: int | None) -> Iterator[Caption]:
-        if not drafts:
-            return
+    def _placed(
+        self, drafts: Sequence[_Draft], next_start_ms: int | None, media_end_ms: int | None = None
+    ) -> Iterator[Caption]:
         gap = self.limits.min_gap_ms
-        ceiling = self.media_end_ms if next_start_ms is None else next_start_ms - gap
-        if ceiling is not None and self.media_end_ms:
-            ceiling = min(ceiling, self.media_end_ms)
+        ceiling = media_end_ms if next_start_ms is None else next_start_ms - gap
         spans = [draft.span for draft in drafts]
         times = place(spans, self.limits, self._floor_ms, ceiling, chain=next_start_ms is not None)
+        self._floor_ms = times[-1][1] + gap
         for draft, (start, end) in zip(drafts, times, strict=True):
             self._count(draft.span, end - start)
             yield draft.caption(start, end)
-        self._floor_ms = times[-1][1] + gap
-        self._clock_ms = max(self._clock_ms, 0)
 
     def _count(self, span: Span, duration_ms: int) -> None:
         self.counters["cues"] += 1
@@ -288,18 +259,19 @@ def _second_lines(second: Second, first: int, last: int) -> tuple[list[tuple[str
     return shares, columns, counts
 
 
-def _finished(drafts: Sequence[_Draft], total: int) -> int:
-    """How many drafts of a long passage to give out: up to the last end of a sentence that is not too near the end."""
-    done = 0
-    candidates = []
-    for at, draft in enumerate(drafts[:-1], 1):
-        done += len(draft.units)
-        if done <= total - KEPT and draft.units:
-            candidates.append((draft.lines[-1].rstrip("\"'”’»)")[-1:] in ".!?…。！？", at))
-    if not candidates:
-        return max(1, len(drafts) - 1)
-    later_half = candidates[len(candidates) // 2 :]
-    return max(later_half)[1]
+def _finished(drafts: Sequence[_Draft]) -> int:
+    """How many drafts of a long passage to give out: up to the end of a sentence that is not too near the end."""
+    left = sum(len(draft.units) for draft in drafts)
+    total = left
+    choices: list[tuple[bool, int]] = []
+    for at, (draft, following) in enumerate(pairwise(drafts), 1):
+        left -= len(draft.units)
+        if left < KEPT and choices:
+            break
+        # A draft without units of its own goes with the one before it.
+        if following.units and left < total - KEPT:
+            choices.append((ends_sentence(draft.units[-1].text if draft.units else "", following.units[0].text), at))
+    return max(choices)[1] if choices else len(drafts)
 
 
 def _after(parts: Sequence[_Part], units: int, second: int) -> list[_Part]:
@@ -311,82 +283,6 @@ def _after(parts: Sequence[_Part], units: int, second: int) -> list[_Part]:
         if kept:
             left.append(_Part(part.utterance, kept, kept_second))
     return left
-
-
-def timed_units(utterance: Utterance, max_chars: int) -> list[Unit]:
-    """The units of an utterance's text with their times.
-
-    The times come from its words by position in the text, spaces not counted, so that they are exact where the words
-    are those of the text and close where they are not; without words they are shared out by length.
-    """
-    cut = pieces(clean(utterance.text), max_chars)
-    if not cut:
-        return []
-    words = [word for word in utterance.words if _solid_length(word.text)]
-    if not words:
-        words = [
-            Word(text=utterance.text, start_ms=utterance.start_ms, end_ms=max(utterance.start_ms, utterance.end_ms))
-        ]
-    edges = list(accumulate((_solid_length(word.text) for word in words), initial=0))
-    lengths = list(accumulate((_solid_length(text) for text, _, _ in cut), initial=0))
-    scale = edges[-1] / max(1, lengths[-1])
-    units = []
-    for (text, spaced, forced), (begin, end) in zip(cut, pairwise(lengths), strict=True):
-        at = min(bisect_right(edges, begin * scale + 1e-6) - 1, len(words) - 1)
-        last = min(max(bisect_left(edges, end * scale - 1e-6) - 1, at), len(words) - 1)
-        start_ms = _inside(words[at], edges[at], begin * scale)
-        end_ms = max(start_ms, _inside(words[last], edges[last], end * scale))
-        units.append(
-            Unit(
-                text=text,
-                start_ms=start_ms,
-                end_ms=end_ms,
-                spaced=spaced,
-                forced=forced,
-                confidence=words[at].confidence,
-            )
-        )
-    return units
-
-
-STRANDED_MS = 700
-"""A pause after the first word of a sentence that is longer than this is doubted."""
-MS_PER_CHARACTER = 70
-
-
-def _with_next(units: list[Unit]) -> list[Unit]:
-    """The units, with the first word of a sentence moved to the second where a pause parts them.
-
-    Recognisers give a sentence's first word the time where the silence before it began; shown then, it would stand alone.
-    """
-    result = list(units)
-    for at in range(len(units) - 2, -1, -1):
-        unit, following = result[at], result[at + 1]
-        begins = at == 0 or ends_sentence(result[at - 1].text, unit.text)
-        if not begins or not unit.text[-1].isalnum() or following.start_ms - unit.end_ms < STRANDED_MS:
-            continue
-        length = min(unit.end_ms - unit.start_ms, MS_PER_CHARACTER * (len(unit.text) + 1))
-        result[at] = replace(unit, start_ms=following.start_ms - length, end_ms=following.start_ms)
-    return result
-
-
-def _inside(word: Word, begin: int, position: float) -> int:
-    """Time at a position inside a word that begins at `begin`, counted in characters."""
-    share = min(1.0, max(0.0, (position - begin) / _solid_length(word.text)))
-    return round(word.start_ms + (max(word.end_ms, word.start_ms) - word.start_ms) * share)
-
-
-def _solid_length(text: str) -> int:
-    return sum(not character.isspace() for character in text)
-
-
-def _without_overlap(units: list[Unit]) -> list[Unit]:
-    """Each unit ends when the next starts, at the latest."""
-    result = []
-    for unit, following in pairwise(units):
-        end = max(unit.start_ms, min(unit.end_ms, following.start_ms))
-        result.append(unit if end == unit.end_ms else replace(unit, end_ms=end))
-    return result + units[-1:]
 
 
 def _matching(parts: Sequence[_Part], other: Lines) -> list[int]:

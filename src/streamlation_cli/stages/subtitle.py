@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 
 from ..artefacts import STDOUT, Artefact, Targets
 from ..cue_lines import Limits
-from ..cues import Layout, Utterance
+from ..cue_units import Utterance
+from ..cues import Layout
 from ..errors import UsageError
 from ..ndjson import encode
 from ..options import option
@@ -147,7 +148,7 @@ class _Handler:
         self._text = _text_of(header, options)
         self._header = header
         self._words = options.words
-        self._layout = Layout(limits, bilingual=self._text == "both", media_end_ms=header.duration_ms or None)
+        self._layout = Layout(limits, bilingual=self._text == "both")
         self._language = header.language if self._text == "transcript" else header.target_language
         self._pending: Cue | None = None
         self._count = 0
@@ -212,7 +213,8 @@ class _Handler:
             yield _record(self._session, self._count, caption, self._language)
 
     def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
-        media_end = end.duration_ms if isinstance(end, Eos) else None
+        # What the container announced is an estimate: good enough where nothing better is known.
+        media_end = (isinstance(end, Eos) and end.duration_ms) or self._header.duration_ms
         for caption in self._layout.finish(media_end):
             yield from self._caption(caption)
         self._write_pending()
