@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .records import Transcript, Word
 
@@ -50,6 +50,12 @@ _STARTERS = frozenset(
 """Words that, capitalised, more likely begin a sentence than follow an abbreviation in a name."""
 
 
+_FALSE_STOP_PAUSE = 0.375
+"""Share of the longest pause within a sentence up to which a full stop before a small letter is not believed."""
+_CAPITAL_PAUSE = 0.6
+"""Share of it up to which an utterance without a full stop goes on in one that begins with a capital."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """When to stop waiting for a full stop."""
@@ -58,7 +64,7 @@ class Bounds:
     """A longer pause ends a sentence whatever its punctuation."""
     max_chars: int = 280
     """A longer sentence is cut at its best clause boundary."""
-    max_ms: int = 24_000
+    max_ms: int = 20_000
     """So is one that is spoken for longer than this."""
     lookahead: bool = True
     """Wait for the next utterance before a full stop at the end of one is believed."""
@@ -177,7 +183,7 @@ class Joiner:
         for token in tokens:
             if self._tokens and (token.start_ms - self._tokens[-1].end_ms > self._bounds.max_pause_ms):
                 yield from self.flush()
-            if self._tokens and _ends_sentence(self._tokens, token):
+            if self._tokens and _ends_sentence(self._tokens, token, self._bounds.max_pause_ms):
                 yield from self.flush()
             if self._tokens and self._tokens[-1].source_id != token.source_id:
                 self._tokens[-1] = _without_false_stop(self._tokens[-1])
@@ -199,7 +205,7 @@ class Joiner:
         """Whether the pause before the next utterance ends an unfinished sentence."""
         pause_ms = first.start_ms - self._tokens[-1].end_ms
         continues = _is_lower(first.text) or self._tokens[-1].text[-1] in "".join(_CLAUSE_MARKS)
-        return pause_ms > (self._bounds.max_pause_ms if continues else self._bounds.max_pause_ms * 0.6)
+        return pause_ms > (self._bounds.max_pause_ms if continues else self._bounds.max_pause_ms * _CAPITAL_PAUSE)
 
     def _known_whole(self) -> bool:
         if not self._tokens:
@@ -260,7 +266,7 @@ def best_cut_of_text(text: str) -> int:
     return len(text)
 
 
-def _ends_sentence(tokens: Sequence[Token], following: Token) -> bool:
+def _ends_sentence(tokens: Sequence[Token], following: Token, max_pause_ms: int) -> bool:
     """Whether the sentence that ends with `tokens` is whole, now that the word after it is known."""
     begins = "\n" in following.glue or following.source_id != tokens[-1].source_id
     if "\n" in following.glue and following.text[0] in "-–—":
@@ -271,8 +277,9 @@ def _ends_sentence(tokens: Sequence[Token], following: Token) -> bool:
     ending = _ENDING.search(text)
     if ending is None:
         return False
-    if _is_lower(following.text):
-        return False
+    if _is_lower(following.text) and not _is_lower(tokens[0].text):
+        # A small letter goes on with a sentence that began with a capital, unless a full stop has a pause after it.
+        return begins and ending[1] == "." and following.start_ms - tokens[-1].end_ms > max_pause_ms * _FALSE_STOP_PAUSE
     if "…" in ending[1] or ending[1].endswith(".."):
         return not re.match(r"I\b", following.text)
     if ending[1] == ".":
@@ -304,12 +311,11 @@ def _is_abbreviation(word: str) -> bool:
 
 
 def _without_false_stop(token: Token) -> Token:
-    """The full stop that a recogniser puts where it was cut off, taken from a sentence that goes on."""
-    if token.text.endswith(".") and not token.text.endswith("..") and not _is_abbreviation(token.text):
-        if "." in token.text[:-1] or len(token.text) < 2:
-            return token
-        return Token(token.text[:-1], token.glue, token.start_ms, token.end_ms, token.source_id, token.confidence)
-    return token
+    """The full stop that a recogniser puts where it was cut off, as the comma it stands for in a sentence that goes on."""
+    word = token.text
+    if len(word) < 2 or not word.endswith(".") or "." in word[:-1] or _is_abbreviation(word):
+        return token
+    return replace(token, text=word[:-1] + ",")
 
 
 def _is_lower(word: str) -> bool:
@@ -327,7 +333,7 @@ def _line(tokens: Iterable[Token]) -> str:
 def _word_ranges(text: str) -> Iterator[tuple[int, int]]:
     for match in re.finditer(r"\S+", text):
         start = match.start()
-        for cut in _BETWEEN_UNSPACED.finditer(text, match.start() + 1, match.end()):
+        for cut in _BETWEEN_UNSPACED.finditer(text, match.start() + 1, match.end() - 1):
             yield start, cut.start()
             start = cut.start()
         yield start, match.end()

@@ -6,6 +6,7 @@ pt → fr   firefox pt-en, then ct2 en-fr     else through English, with any two
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .engines import REGISTRY, Translator, engine_class
-from .errors import PairMissing, StreamlationError, UsageError
+from .errors import PairMissing, StreamlationError, TryAgain, UsageError
 from .languages import primary
 from .models import store
 
@@ -25,6 +26,7 @@ AUTOMATIC = ("firefox", "ct2")
 
 _OPEN_AT_ONCE = 4
 """Translators kept open; a stream that mixes more pairs than this loads one again now and then."""
+_TRIES = 3
 _LISTED = 12
 """Pairs named in an error message."""
 
@@ -168,11 +170,19 @@ class Chain:
         self.batch_size = max(getattr(translator, "batch_size", 1) for translator in translators)
 
     def translate(self, sentences: Sequence[str]) -> list[str]:
-        """One translation a sentence, in order."""
+        """One translation a sentence, in order; an engine that says it failed only for now is asked again."""
         texts = list(sentences)
-        for translator in self._translators:
-            texts = translator.translate(texts)
+        if texts:
+            for translator in self._translators:
+                texts = _retried(translator, texts)
         return texts
+
+
+def _retried(translator: Translator, texts: list[str]) -> list[str]:
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(TryAgain):
+            return translator.translate(texts)
+    return translator.translate(texts)
 
 
 def _named(engine: str, model: str) -> Offer:

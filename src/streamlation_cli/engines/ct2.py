@@ -23,6 +23,8 @@ from ..languages import primary
 from . import needs_extra
 
 _END = "</s>"
+_MOST_PIECES = 200
+"""A longer sentence goes in parts: models have an end of their positions, from 256 in small ones to 1024."""
 _TOKENS: dict[Literal["nllb", "m2m", "opus"], re.Pattern[str]] = {
     "nllb": re.compile(r"([a-z]{3})_[A-Z][a-z]{3}"),
     "m2m": re.compile(r"__([a-z]{2,3})__"),
@@ -111,7 +113,8 @@ class Ct2Translator:
     device or compute type that is not there, Unavailable where a library is missing.
     """
 
-    max_chars = 600
+    max_chars = 400
+    """Sentences this long are rare in what these models learnt from."""
     batch_size = 16
 
     def __init__(
@@ -136,15 +139,19 @@ class Ct2Translator:
 
     def translate(self, sentences: Sequence[str]) -> list[str]:
         """One translation a sentence, in order, the batch decoded together."""
-        sources = [[*self._before, *self._encode(sentence), *self._after] for sentence in sentences]
+        pieces = [self._encode(sentence) for sentence in sentences]
+        parts = [[row[at : at + _MOST_PIECES] for at in range(0, len(row), _MOST_PIECES)] for row in pieces]
+        translated = iter(self._translate_parts([part for some in parts for part in some]))
+        return [" ".join(next(translated) for _ in some) for some in parts]
+
+    def _translate_parts(self, parts: Sequence[list[str]]) -> list[str]:
         results = self._weights.translator.translate_batch(
-            sources,
-            target_prefix=[self._prefix] * len(sources) if self._prefix else None,
+            [[*self._before, *part, *self._after] for part in parts],
+            target_prefix=[self._prefix] * len(parts) if self._prefix else None,
             beam_size=self._beam_size,
             max_batch_size=2048,
             batch_type="tokens",
-            max_input_length=1024,
-            max_decoding_length=512,
+            max_decoding_length=_MOST_PIECES + 56,
         )
         return [self._decode(result.hypotheses[0][len(self._prefix) :]).strip() for result in results]
 

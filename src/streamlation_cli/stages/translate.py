@@ -25,9 +25,9 @@ Examples:
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ import msgspec
 from .. import glossary as glossaries
 from .. import translators, wording
 from ..cache import Cache, key_of
-from ..errors import PairMissing, TryAgain, UsageError
+from ..errors import PairMissing, UsageError
 from ..glossary import Glossary, Term
 from ..languages import primary
 from ..options import option
@@ -45,12 +45,9 @@ from ..sentences import Bounds, Joiner, Sentence, lay_out
 from ..sessions import Stage, by_session
 from ..translators import Chain, Pool
 
-_log = logging.getLogger("streamlation.translate")
-
 COPY = "copy"
 """`engine` of a translation that is the source's text."""
 CACHE_BYTES = 256_000_000
-_TRIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,17 +175,14 @@ class _Work:
             key_of(wording.VERSION, chain.identity, source, target, glossary.fingerprint, chain.max_chars, text)
             for text in texts
         ]
-        kept = self._cache.get_many(keys)
+        kept = _decoded(self._cache.get_many(keys))
         made: dict[str, wording.Worded] = {}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in kept}
         if new:
-            results = _retried(lambda: wording.translate(list(new.values()), chain, glossary))
+            results = wording.translate(list(new.values()), chain, glossary)
             made = dict(zip(new, results, strict=True))
             self._cache.put_many({key: msgspec.json.encode(result) for key, result in made.items()})
-        return [
-            (made[key], False) if key in made else (msgspec.json.decode(kept[key], type=wording.Worded), True)
-            for key in keys
-        ]
+        return [(made[key], False) if key in made else (kept[key], True) for key in keys]
 
     def _glossary(self, source: str, target: str) -> Glossary:
         pair = (primary(source), primary(target))
@@ -201,15 +195,13 @@ class _Work:
         self._cache.close()
 
 
-def _retried(work: Callable[[], list[wording.Worded]]) -> list[wording.Worded]:
-    """An engine that says it failed only for now is asked again."""
-    for left in reversed(range(_TRIES)):
-        try:
-            return work()
-        except TryAgain:
-            if not left:
-                raise
-    raise AssertionError
+def _decoded(values: dict[str, bytes]) -> dict[str, wording.Worded]:
+    """The cached translations; one that is none is made again."""
+    decoded = {}
+    for key, value in values.items():
+        with contextlib.suppress(msgspec.DecodeError):
+            decoded[key] = msgspec.json.decode(value, type=wording.Worded)
+    return decoded
 
 
 class _Session:
