@@ -64,3 +64,14 @@ def test_what_is_here_needs_no_socket(arguments: tuple[str, ...]) -> None:
     done = run(PROGRAM, *arguments)
     assert done.returncode == 0, done
     assert done.stdout
+
+
+@pytest.mark.long
+def test_the_main_job_with_real_engines_needs_no_socket(samples: Path, tmp_path: Path) -> None:
+    """Long enough that a library which reports home from a thread of its own gets to it."""
+    captions, voice = tmp_path / "talk.srt", tmp_path / "talk.wav"
+    done = run(PROGRAM, "run", samples / "talk_en_60s.opus", "--from", "en", "--to", "pt", "--offline",
+               "-o", captions, "-o", voice)  # fmt: skip
+    assert done.returncode == 0, done
+    assert "farol" in captions.read_text(encoding="utf-8")
+    assert voice.stat().st_size > 1_000_000
