@@ -82,6 +82,50 @@ def test_vtt_speakers_language_and_entities() -> None:
     assert [(c.start_ms, c.end_ms) for c in parsed.captions[1:]] == [(5000, 6231), (6231, 9000)]
 
 
+ROLLING = """WEBVTT
+Kind: captions
+Language: en
+
+00:00:00.240 --> 00:00:02.550 align:start position:0%
+\x20
+hello<00:00:00.480><c> my</c><00:00:00.720><c> name</c>
+
+00:00:02.550 --> 00:00:02.560 align:start position:0%
+hello my name
+\x20
+
+00:00:02.560 --> 00:00:04.000 align:start position:0%
+hello my name
+is<00:00:02.800><c> Ana Lima</c>
+
+00:00:04.000 --> 00:00:04.010 align:start position:0%
+is Ana Lima
+\x20
+"""
+
+
+def test_automatic_captions_that_scroll_are_read_once_with_their_words() -> None:
+    parsed = parse(ROLLING, "vtt")
+    assert parsed.problems == []
+    assert [(c.start_ms, c.end_ms, c.text) for c in parsed.captions] == [
+        (240, 2550, "hello my name"),
+        (2560, 4000, "is Ana Lima"),
+    ]
+    assert [(w.text, w.start_ms, w.end_ms) for c in parsed.captions for w in c.words] == [
+        ("hello", 240, 480), ("my", 480, 720), ("name", 720, 2550), ("is", 2560, 2800), ("Ana", 2800, 3400), ("Lima", 3400, 4000),
+    ]  # fmt: skip
+
+
+def test_repeated_lines_of_other_captions_stay() -> None:
+    text = "WEBVTT\n\n00:01.000 --> 00:02.000\nNo.\n\n00:02.000 --> 00:03.000\nNo.\n"
+    assert [c.text for c in parse(text, "vtt").captions] == ["No.", "No."]
+
+
+def test_numbers_alone_between_blank_lines() -> None:
+    text = "1\n\n00:00:01,000 --> 00:00:02,000\nCount:\n\n42\n\n2\n\n00:00:03,000 --> 00:00:04,000\nTwo\n\n3\n"
+    assert shown(text, "srt") == [(1000, 2000, "Count:\n42"), (3000, 4000, "Two")]
+
+
 def test_overlapping_captions_are_kept_as_they_are() -> None:
     text = "1\n00:00:01,000 --> 00:00:03,000\nA\n\n2\n00:00:02,000 --> 00:00:04,000\nB\n"
     assert shown(text, "srt") == [(1000, 3000, "A"), (2000, 4000, "B")]
@@ -203,7 +247,9 @@ def test_vtt_words() -> None:
         "WEBVTT\n\n00:00:00.900 --> 00:00:04.000\n<00:00:01.000>Bom <00:00:01.500>dia <00:00:02.000>a\n"
         "<00:00:02.500>todos <00:00:03.000>&amp; <00:00:03.500>&lt;tudo&gt;\n\n"
     )
-    assert shown(text, "vtt") == [(900, 4000, caption.text)]
+    (read,) = parse(text, "vtt").captions
+    assert (read.start_ms, read.end_ms, read.text) == (900, 4000, caption.text)
+    assert [(w.text, w.start_ms) for w in read.words] == [(w.text, w.start_ms) for w in caption.words]
 
 
 def test_vtt_word_timestamps_rise_and_stay_inside_the_cue() -> None:

@@ -259,9 +259,16 @@ def _key(word: str) -> str:
     return word.strip(_QUOTES + ",;:.!?…").lower()
 
 
+_HAN_ENDINGS = frozenset("的了着过们吗呢吧啊得")
+_HAN_LEANING = frozenset("很不最更太在和与從从对對把被将將是有这這那每")
+"""Chinese characters that belong to the one before them, and to the one after."""
+
+
 def _script_cost(before: str, after: str) -> float:
     """Breaks inside unspaced text: best after kana that ends a phrase, worst inside a run of one script."""
     left, right = _script(before[-1]), _script(after[0])
+    if after[0] in _HAN_ENDINGS or before[-1] in _HAN_LEANING:
+        return DANGLING
     if left == "hiragana" and right != "hiragana":
         return BEFORE_PREPOSITION
     if left == right and left in ("katakana", "latin", "hiragana"):

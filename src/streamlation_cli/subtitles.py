@@ -9,8 +9,8 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -78,13 +78,16 @@ def parse(text: str, format: Literal["srt", "vtt"]) -> Parsed:
     """
     lines = re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff").replace("\0", "\ufffd"))
     result = Parsed()
-    blocks = _blocks(lines)
+    # WebVTT ends a cue at an empty line; what holds only spaces is text that shows nothing.
+    blocks = _blocks(lines, blank=str.strip if format == "srt" else str)
     if format == "vtt":
         blocks = _vtt_bodies(blocks, result)
     reader = _Reader(format, result)
     for number, block in blocks:
         reader.block(number, block)
     reader.end_of_cue()
+    if any(caption.words for caption in result.captions):
+        result.captions = _unrolled(result.captions)
     return result
 
 
@@ -103,11 +106,11 @@ def _milliseconds(hours: str | None, minutes: str, seconds: str, fraction: str |
     return whole * 1000 + int((fraction or "0")[:3].ljust(3, "0"))
 
 
-def _blocks(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Runs of lines that are not blank, each with the number of its first line."""
+def _blocks(lines: list[str], blank: Callable[[str], str]) -> Iterator[tuple[int, list[str]]]:
+    """Runs of lines of which `blank` leaves something, each with the number of its first line."""
     block: list[str] = []
     for number, line in enumerate(lines, 1):
-        if line.strip():
+        if blank(line):
             block.append(line)
         elif block:
             yield number - len(block), block
@@ -154,9 +157,14 @@ class _Reader:
         self._times: tuple[int, int] | None = None
         self._text: list[str] = []
         self._skipping = False
+        self._lone_number = ""
+        """A number between blank lines: of the next cue, or the text of the one before."""
 
     def block(self, number: int, block: list[str]) -> None:
         """Reads one block; more than one cue is in it where blank lines are missing."""
+        if self._lone_number and self._times is not None and not _TIMES.match(block[0]):
+            self._text.append(self._lone_number)
+        self._lone_number = ""
         times_at = [at for at, line in enumerate(block) if _TIMES.match(line)]
         starts = [self._start_of_cue(block, at, first=index == 0) for index, at in enumerate(times_at)]
         self._without_times(number, block[: starts[0]] if starts else block)
@@ -182,10 +190,11 @@ class _Reader:
             self.end_of_cue()
             self._skipping = True
             self._result.problems.append(f"line {number + broken}: not a time range: {_excerpt(lines[broken])}")
+        elif not self._vtt and len(lines) == 1 and _NUMBER.match(lines[0]):
+            self._lone_number = lines[0]
         elif self._times is not None and not self._vtt:
             # SRT text may hold blank lines: what has no times of its own belongs to the cue before.
-            if not all(_NUMBER.match(line) for line in lines):
-                self._text.extend(lines)
+            self._text.extend(lines)
         elif not self._skipping:
             self._result.problems.append(f"line {number}: text without times: {_excerpt(lines[0])}")
 
@@ -209,7 +218,10 @@ class _Reader:
             plain = tuple(filter(None, (_plain(line, self._vtt) for line in lines)))
             here = end if share == 1.0 else start + round((self._times[1] - self._times[0]) * share)
             if plain:
-                self._result.captions.append(Caption(start_ms=start, end_ms=here, lines=plain, speaker=speaker))
+                words = _timed_words(lines, start, here) if self._vtt else ()
+                self._result.captions.append(
+                    Caption(start_ms=start, end_ms=here, lines=plain, speaker=speaker, words=words)
+                )
                 start = here
         self._times = None
         self._text = []
@@ -227,6 +239,48 @@ def _voices(payload: str) -> list[tuple[float, str, list[str]]]:
         (sum(lengths[: index + 1]) / sum(lengths), html.unescape(tag[1]).strip(), part.split("\n"))
         for index, (tag, part) in enumerate(zip(tags, parts, strict=True))
     ]
+
+
+def _timed_words(lines: Sequence[str], start_ms: int, end_ms: int) -> tuple[Word, ...]:
+    """The words of the last lines that have inline timestamps, with their times."""
+    pieces: list[tuple[int, str]] = []
+    at = start_ms
+    for line in lines:
+        texts = _INLINE_TIME.split(line)
+        if len(texts) == 1:
+            if _plain(line, vtt=True):
+                pieces.clear()
+            continue
+        pieces.append((at, texts[0] + " "))
+        for index in range(1, len(texts), 5):
+            at = min(max(at, _milliseconds(*texts[index : index + 4])), end_ms)
+            pieces.append((at, texts[index + 4] + " "))
+    words: list[Word] = []
+    for (begin, text), (end, _) in pairwise([*pieces, (end_ms, "")]):
+        said = _plain(text, vtt=True).split()
+        for index, word in enumerate(said):
+            edges = (begin + (end - begin) * share // len(said) for share in (index, index + 1))
+            words.append(Word(text=word, start_ms=next(edges), end_ms=next(edges)))
+    return tuple(words)
+
+
+def _unrolled(captions: list[Caption]) -> list[Caption]:
+    """Captions that scroll, as automatic ones do, each line once: not again while the next one is spoken."""
+    result = []
+    shown: tuple[str, ...] = ()
+    for caption in captions:
+        repeated = next(
+            (
+                count
+                for count in range(min(len(shown), len(caption.lines)), 0, -1)
+                if shown[-count:] == caption.lines[:count]
+            ),
+            0,
+        )
+        shown = caption.lines
+        if repeated < len(caption.lines):
+            result.append(replace(caption, lines=caption.lines[repeated:]))
+    return result
 
 
 def _plain(line: str, vtt: bool) -> str:
