@@ -21,6 +21,9 @@ _BREATH_MS = 120
 _INAUDIBLE = 0.03
 """A change of tempo smaller than this is not worth synthesizing again."""
 
+_STRETCHED = 0.1
+"""A voice that takes long to synthesize is stretched for a change up to this, at which nobody hears a difference."""
+
 _CACHE_VERSION = "speech 1"
 """Changed when what is done to a phrase before it is kept changes."""
 
@@ -77,10 +80,12 @@ class Speaker:
         natural_ms = _lengths_ms(sounds, rate)
         limit = timefit.limit_ms(slots[-1].end_ms, next_start_ms)
         tempo = timefit.wanted_tempo(slots, natural_ms, free_ms, limit)
-        if abs(tempo - 1) >= _INAUDIBLE:
-            sounds = self._at_tempo(phrases, tempo, natural_ms, rate, free_ms, limit)
+        if abs(tempo - 1) < _INAUDIBLE:
+            pass
+        elif abs(tempo - 1) <= _STRETCHED and getattr(self._engine, "is_slow", False):
+            sounds = [waveform.stretched(sound, rate, tempo) for sound in sounds]
         else:
-            tempo = 1.0
+            sounds = self._at_tempo(phrases, tempo, natural_ms, rate, free_ms, limit)
         lengths_ms = _lengths_ms(sounds, rate)
         placed = timefit.lay(slots, lengths_ms, free_ms)
         if last and next_start_ms is not None:
@@ -98,7 +103,7 @@ class Speaker:
         slots = [phrase.slot for phrase in phrases]
         reached = sum(natural_ms) / sum(lengths_ms)
         late = timefit.lay(slots, lengths_ms, free_ms)[-1].end_ms > limit and reached < tempo
-        if late or not MIN_TEMPO <= reached <= MAX_TEMPO:
+        if late or abs(reached / tempo - 1) >= _INAUDIBLE or not MIN_TEMPO <= reached <= MAX_TEMPO:
             sounds = [waveform.stretched(sound, rate, tempo / reached) for sound in sounds]
         return sounds
 
