@@ -140,6 +140,13 @@ def test_a_long_sentence_is_cut_at_a_clause() -> None:
     assert " ".join(texts(sentences)) == text
 
 
+def test_a_stream_of_words_without_marks_is_cut_between_cues() -> None:
+    cues = utterances(*["and then we went on and on"] * 40, pause_ms=0)
+    sentences = joined(cues)
+    assert len(sentences) > 2
+    assert all(sentence.text.startswith("and then") for sentence in sentences)
+
+
 def test_a_sentence_spoken_for_long_is_cut() -> None:
     sentences = joined(utterances(*["uh and then it went on"] * 40, pause_ms=1000))
     assert all(sentence.end_ms - sentence.start_ms <= 20_000 for sentence in sentences)

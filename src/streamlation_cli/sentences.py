@@ -97,8 +97,8 @@ class Sentence:
 
     @property
     def start_ms(self) -> int:
-        """Where the first word starts."""
-        return self.tokens[0].start_ms
+        """Where the first word starts; cues of a subtitle file may overlap, so that it is not the first token's."""
+        return min(token.start_ms for token in self.tokens)
 
     @property
     def end_ms(self) -> int:
@@ -243,6 +243,8 @@ def best_cut(tokens: Sequence[Token]) -> int:
         mark = before.text[-1]
         pause_ms = min(1500, max(0, after.start_ms - before.end_ms))
         score = share * 0.5 + pause_ms / 500
+        if before.source_id != after.source_id or "\n" in after.glue:
+            score += 0.5  # where a subtitle file without punctuation begins a cue, a phrase often begins too
         if mark in TERMINALS or mark in _CLAUSE_MARKS[0]:
             score += 3
         elif mark in _CLAUSE_MARKS[1]:

@@ -277,9 +277,11 @@ def _how_to_get(source: str, target: str, known: Sequence[Offer]) -> str:
     )
     here += [f"{offer.model} (many)" for offer in known if offer.breadth > _LISTED]
     listed = ", ".join(here[:_LISTED]) + (", …" if len(here) > _LISTED else "")
+    legs = [(source, target)] if PIVOT in (source, target) else [(source, PIVOT), (PIVOT, target)]
+    lacking = [leg for leg in legs if not any(offer.covers(*leg) for offer in known)]
     return (
-        f"no installed model translates {source}→{target}; available: {listed or 'none'}; get one with: "
-        f"streamlation models pull firefox/{source}-{target} (see: streamlation models list, translate --pairs)"
+        f"no installed model translates {source}→{target}; available: {listed or 'none'}; get it with: streamlation models "
+        f"pull {' '.join(f'firefox/{s}-{t}' for s, t in lacking)} (see: streamlation models list, translate --pairs)"
     )
 
 

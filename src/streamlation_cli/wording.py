@@ -31,6 +31,7 @@ _KEPT = re.compile(
 _TOKENS = ("Zxq{}", "X{}", "Q{}Q")
 """Tokens put in a term's place, one style after the other until one comes through; each does in 98 of 100 sentences."""
 _SUSPICIOUS_CHARS = 24
+"""Longer sentences do not run wild."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +110,23 @@ def _pieces(text: str, limit: int) -> list[str]:
 
 
 def _second_opinions(plains: Sequence[_Plain], wordings: list[str], chain: Chain) -> None:
-    """Short sentences whose translation is far too long are asked for once more, as a quotation."""
-    doubtful = [
-        index
-        for index, (plain, wording) in enumerate(zip(plains, wordings, strict=True))
-        if 0 < len(plain.text) <= _SUSPICIOUS_CHARS and len(wording) > 2 * len(plain.text) + 6
-    ]
+    """Short sentences whose translation is far too long are asked for once more, as a quotation.
+
+    Left to themselves, models that learnt from web pages make "Thank you for sharing." of one word of thanks.
+    """
+    doubtful = [index for index, plain in enumerate(plains) if _is_too_long(plain.text, wordings[index])]
     for index, again in zip(doubtful, _engine([f'"{plains[i].text}"' for i in doubtful], chain), strict=True):
-        unquoted = re.sub(r'^"(.*?)([.!?…]?)"?([.!?…]?)$', r"\1\2\3", again).replace('"', "")
-        if unquoted and len(unquoted) < len(wordings[index]):
+        unquoted = re.sub(r'["“”„«»]', "", again).strip()
+        source = plains[index].text
+        copied = unquoted.casefold() == source.casefold()
+        if unquoted and not copied and "(" not in unquoted and len(unquoted) < len(wordings[index]):
             wordings[index] = unquoted
+
+
+def _is_too_long(text: str, wording: str) -> bool:
+    if not text or len(text) > _SUSPICIOUS_CHARS or '"' in text:
+        return False
+    return len(wording) > 1.5 * len(text) + 6 or len(wording.split()) > 2 * len(text.split())
 
 
 def _without_stop(plain: _Plain, wording: str) -> str:

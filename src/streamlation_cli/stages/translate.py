@@ -233,8 +233,8 @@ class _Session:
             yield msgspec.structs.replace(record, target_language=self._target)
             yield Status(record.session, stage="translate", state="running")
             known = self._language or record.language
-            if known and not self._is_copy(known):
-                self._work.pool.route(known, self._target)  # better now than after an hour of recognition
+            if known:
+                self._chain(known)  # a pair or model that is not there is better known now than after an hour's work
             return
         if isinstance(record, Discontinuity):
             self._window += self._joiner.flush()
