@@ -244,7 +244,8 @@ def test_vtt_words() -> None:
     )
     text = write([caption], "vtt", words=True)
     assert text == (
-        "WEBVTT\n\n00:00:00.900 --> 00:00:04.000\n<00:00:01.000>Bom <00:00:01.500>dia <00:00:02.000>a\n"
+        "WEBVTT\n\nSTYLE\n::cue(:future) { color: #a0a0a0 }\n\n"
+        "00:00:00.900 --> 00:00:04.000\n<00:00:01.000>Bom <00:00:01.500>dia <00:00:02.000>a\n"
         "<00:00:02.500>todos <00:00:03.000>&amp; <00:00:03.500>&lt;tudo&gt;\n\n"
     )
     (read,) = parse(text, "vtt").captions
@@ -255,18 +256,18 @@ def test_vtt_words() -> None:
 def test_vtt_word_timestamps_rise_and_stay_inside_the_cue() -> None:
     words = tuple(Word(text=t, start_ms=s, end_ms=s + 1) for t, s in [("a", 0), ("b", 500), ("c", 500), ("d", 2000)])
     text = write([Caption(start_ms=0, end_ms=2000, lines=("a b c d",), words=words)], "vtt", words=True)
-    assert text.splitlines()[3] == "a <00:00:00.500>b c d"
+    assert text.splitlines()[6] == "a <00:00:00.500>b c d"
 
 
 def test_words_of_the_lower_lines_only() -> None:
     caption = Caption(start_ms=0, end_ms=2000, lines=("good day", "bom dia"), words=words_of("bom dia", 0, 900))
-    assert write([caption], "vtt", words=True).splitlines()[3:5] == ["good day", "bom <00:00:00.900>dia"]
+    assert write([caption], "vtt", words=True).splitlines()[6:8] == ["good day", "bom <00:00:00.900>dia"]
     assert write([caption], "ass", words=True).splitlines()[-1].endswith(r",,good day\N{\k90}bom {\k90}dia")
 
 
 def test_words_that_are_not_those_of_the_lines_are_left_out() -> None:
     caption = Caption(start_ms=0, end_ms=2000, lines=("bom dia",), words=words_of("boa noite", 0, 900))
-    assert write([caption], "vtt", words=True).splitlines()[3] == "bom dia"
+    assert write([caption], "vtt", words=True).splitlines()[6] == "bom dia"
 
 
 def decoded_ass(text: str) -> list[tuple[float, bytes]]:

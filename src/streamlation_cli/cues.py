@@ -22,9 +22,9 @@ from .subtitles import Caption, clean
 
 PAUSE_MS = 1500
 """After a longer silence a new passage begins: no caption spans it."""
-LONG_PASSAGE = 240
+LONG_PASSAGE = 120
 """Units after which the finished part of a passage is given out."""
-KEPT = 60
+KEPT = 40
 """Units at the end of a long passage whose cues may still change with what follows."""
 
 
@@ -215,7 +215,7 @@ class _Draft:
         )
         return Caption(
             start_ms=start_ms, end_ms=end_ms, lines=self.lines, speaker=self.utterance.speaker,
-            words=words, confidence=self.utterance.confidence,
+            words=words, confidence=self.utterance.confidence, language=self.utterance.language,
         )  # fmt: skip
 
 

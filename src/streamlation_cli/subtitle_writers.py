@@ -152,9 +152,10 @@ class VttWriter:
         self._words = words
 
     def header(self, language: str) -> str:
-        """The signature, and the language where it is known."""
+        """The signature, the language where it is known, and how words that are still to come look."""
         named = f"Language: {language}\n" if re.fullmatch(r"[A-Za-z0-9-]+", language) else ""
-        return f"WEBVTT\n{named}\n"
+        style = "STYLE\n::cue(:future) { color: #a0a0a0 }\n\n" if self._words else ""
+        return f"WEBVTT\n{named}\n{style}"
 
     def caption(self, caption: Caption) -> str:
         """The cue and the blank line after it."""

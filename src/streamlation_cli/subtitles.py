@@ -32,6 +32,7 @@ class Caption:
     words: tuple[Word, ...] = ()
     """The words of the last lines with their times, where they are known."""
     confidence: float | None = None
+    language: str = ""
 
     @property
     def text(self) -> str:
@@ -72,7 +73,7 @@ def parse(text: str, format: Literal["srt", "vtt"]) -> Parsed:
     r"""Every caption of a subtitle file, and a list of what could not be read.
 
     >>> parse("1\n00:00:01,000 --> 00:00:02,500\n<i>Hello</i>\n", "srt").captions
-    [Caption(start_ms=1000, end_ms=2500, lines=('Hello',), speaker='', words=(), confidence=None)]
+    [Caption(start_ms=1000, end_ms=2500, lines=('Hello',), speaker='', words=(), confidence=None, language='')]
     >>> parse("WEBVTT\n\n00:01.000 --> later\nHello\n", "vtt").problems
     ["line 3: not a time range: '00:01.000 --> later'"]
     """

@@ -200,7 +200,7 @@ class _Handler:
             self._layout.counters["cues"] += 1
             caption = Caption(
                 start_ms=cue.start_ms, end_ms=cue.end_ms, lines=lines, speaker=cue.speaker, words=cue.words,
-                confidence=cue.confidence,
+                confidence=cue.confidence, language=cue.language,
             )  # fmt: skip
             for output in self._outputs:
                 output.caption(caption, self._language, laid_out=False)
@@ -265,7 +265,7 @@ def _utterance(record: Transcript | Translation, bilingual: bool) -> Utterance:
 def _record(session: str, number: int, caption: Caption, language: str) -> Cue:
     return Cue(
         session, op="add", id=str(number), start_ms=caption.start_ms, end_ms=caption.end_ms, lines=caption.lines,
-        words=caption.words, language=language, speaker=caption.speaker, confidence=caption.confidence,
+        words=caption.words, language=caption.language or language, speaker=caption.speaker, confidence=caption.confidence,
     )  # fmt: skip
 
 
