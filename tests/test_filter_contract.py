@@ -254,3 +254,45 @@ def test_a_flag_can_be_undone() -> None:
     plain = streamlation("subtitle", "--format", "vtt", "--no-words", stdin=stream, STREAMLATION_WORDS="yes").ok().stdout
     assert words != plain
     assert plain == streamlation("subtitle", "--format", "vtt", stdin=stream).ok().stdout
+
+
+def test_an_upstream_that_is_killed_leaves_a_truncated_stream(samples: Path) -> None:
+    upstream = subprocess.Popen(
+        [PROGRAM, "ingest", "--realtime", str(samples / "talk_en_60s.opus")], stdout=subprocess.PIPE
+    )
+    downstream = subprocess.Popen(
+        [PROGRAM, "normalize"], stdin=upstream.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert upstream.stdout is not None
+    assert downstream.stdout is not None
+    upstream.stdout.close()
+    while json.loads(downstream.stdout.readline())["type"] != "pcm":
+        pass
+    upstream.kill()
+    upstream.wait()
+    rest, errors = downstream.communicate(timeout=20)
+    assert downstream.returncode == 65, errors
+    assert b"talk_en_60s" in errors
+    last = json.loads(rest.splitlines()[-1])
+    assert (last["type"], last["code"], last["fatal"]) == ("error", "truncated", True)
+
+
+def test_a_line_of_64_megabytes_is_refused_in_bounded_memory() -> None:
+    stream = ndjson(header()) + b'{"type":"pcm","session":"s","data":"' + b"A" * (64 << 20) + b'"}\n' + ndjson(eos())
+    process = subprocess.run(
+        [sys.executable, "-c", PEAK, PROGRAM, "subtitle"], input=stream, capture_output=True, check=False
+    )
+    assert process.returncode == 65, process.stderr
+    message, peak_kb = process.stderr.decode().strip().splitlines()
+    assert "line 2" in message
+    assert "longer than" in message
+    assert int(peak_kb) < 250_000
+
+
+PEAK = (
+    "import os, resource, subprocess, sys\n"
+    "status = subprocess.call(sys.argv[1:])\n"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)\n"
+    "sys.exit(status)\n"
+)
+"""Runs a command and says its peak memory in kB."""
