@@ -39,7 +39,7 @@ class Turn:
     spoken: str = ""
     """How it is to be read where that is not how it is written."""
     speaker: str = "joe"
-    pause_ms: int = 400
+    pause_ms: int = 600
     """Silence before it."""
 
 
@@ -62,11 +62,11 @@ class Sample:
 
 TALK = (
     Turn(text="Good morning, and thank you for coming.", pause_ms=300),
-    Turn(text="I would like to tell you about a lighthouse that should not exist.", pause_ms=450),
+    Turn(text="I would like to tell you about a lighthouse that should not exist.", pause_ms=850),
     Turn(
-        text="About eleven miles off the east coast of Scotland there is a reef called the Bell Rock, "
-        "and twice a day the sea covers it completely.",
-        pause_ms=700,
+        text="About eleven miles off the east coast of Scotland lies the Bell Rock, "
+        "a reef that the sea covers completely twice a day.",
+        pause_ms=1100,
     ),
     Turn(
         text="The great storm of 1799 sank about seventy ships along that coast.",
@@ -76,32 +76,32 @@ TALK = (
         text="So, in 1807, a young engineer named Robert Stevenson took his men out to the rock and began to build.",
         spoken="So, in eighteen oh seven, a young engineer named Robert Stevenson took his men out to the rock "
         "and began to build.",
-        pause_ms=900,
+        pause_ms=1300,
     ),
     Turn(text="They could work only at low tide, sometimes for less than two hours."),
-    Turn(text="Then the water came back.", pause_ms=350),
+    Turn(text="Then the water came back.", pause_ms=750),
     Turn(
         text="Every stone was cut on land, numbered, and fitted to the next one like a piece of a puzzle, "
         "and there were more than two thousand of them.",
-        pause_ms=700,
+        pause_ms=1100,
     ),
-    Turn(text="Was it worth it?", pause_ms=800),
+    Turn(text="Was it worth it?", pause_ms=1200),
     Turn(
         text="The lamp was lit in February 1811, and it has been guiding ships ever since.",
         spoken="The lamp was lit in February eighteen eleven, and it has been guiding ships ever since.",
-        pause_ms=500,
+        pause_ms=900,
     ),
-    Turn(text="I think of those men whenever somebody tells me that a job is impossible.", pause_ms=800),
-    Turn(text="They did not wait for the sea to stop; they learned to be ready when the tide went out."),
+    Turn(text="I think of those men whenever somebody tells me that a job is impossible.", pause_ms=1200),
+    Turn(text="They did not wait for better weather; they learned to be ready when the tide went out."),
 )
 """The Bell Rock lighthouse, in about 180 words."""
 
 CONVERSATION = (
     Turn(text="Hello, Anna. Did the new microphone arrive?", pause_ms=300),
     Turn(text="Yes, it came on Tuesday, and it works very well.", speaker="anna", pause_ms=700),
-    Turn(text="Good. Then we can record the interview tomorrow at nine.", pause_ms=600),
+    Turn(text="Then we can record the interview tomorrow at nine.", pause_ms=600),
     Turn(text="Could we make it ten? My train is late on Thursdays.", speaker="anna", pause_ms=1200),
-    Turn(text="Ten is fine. I will bring the coffee.", pause_ms=500),
+    Turn(text="Ten is fine. I will bring the coffee.", pause_ms=1000),
 )
 
 SAMPLES = (
@@ -220,9 +220,8 @@ def decode(path: Path) -> tuple[Samples, int]:
 def make() -> None:
     """Makes every recording with its texts."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    studio = Studio()
     for sample in SAMPLES:
-        samples, turns = recording(sample, studio)
+        samples, turns = recording(sample, Studio())  # each its own, so that a change of one changes no other
         encode(samples, sample.sample_rate_hz, sample.path)
         duration_ms = round(len(samples) * 1000 / sample.sample_rate_hz)
         sample.path.with_suffix(".txt").write_text(words(sample), "utf-8")
