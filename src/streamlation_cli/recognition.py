@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,11 +12,18 @@ import numpy as np
 
 from .engines import Decoding, Recognition, Recognizer, Samples
 from .errors import TryAgain
-from .guard import Guard
+from .guard import Doubt, Guard
+from .records import SAMPLE_RATE_HZ
 from .segmentation import Utterance
 
 ATTEMPTS = 3
 """How often a batch is tried while the engine says to try again."""
+
+
+SURE_OF_LANGUAGE = 0.8
+"""An utterance is taken for another language than the session's from this probability on."""
+LONG_ENOUGH_S = 2.0
+"""And if it is this long: a word or two sound like any language."""
 
 
 @dataclass
@@ -28,60 +36,90 @@ class Tally:
 
 
 class BatchRecognizer:
-    """Recognises windows of utterances with one engine; the same utterances always make the same batches."""
+    """Recognises windows of one session's utterances; the same utterances always make the same batches."""
 
     def __init__(
-        self, engine: Recognizer, *, batch_size: int, guard: Guard, fallback: Sequence[float] = (0.2, 0.4, 0.6, 0.8)
+        self, engine: Recognizer, *, batch_size: int, guard: Guard, fallback: Sequence[float] = (0.2, 0.6)
     ) -> None:
         """`fallback`: temperatures of the last retries, in order."""
         self._engine = engine
         self._batch_size = batch_size
         self._guard = guard
         self._fallback = tuple(fallback)
+        self._votes: defaultdict[str, float] = defaultdict(float)
+        """Language → seconds of speech so far, each weighted with the probability of the language."""
         self.tally = Tally()
 
     def recognize(self, utterances: Sequence[Utterance], decoding: Decoding) -> list[Recognition | None]:
         """One recognition an utterance, in order; None where there is no speech after all, or nothing believable."""
         samples = [levelled(utterance) for utterance in utterances]
-        heard: list[Recognition | None] = [None] * len(samples)
-        doubtful: dict[int, list[Recognition]] = {}
-        self.tally.utterances += len(samples)
-
-        def judge(indices: Sequence[int], attempt: Decoding) -> list[int]:
-            """Recognises these; returns those that are to be retried."""
-            again = []
-            results = self._in_batches([samples[index] for index in indices], attempt)
-            for index, result in zip(indices, results, strict=True):
-                verdict = self._guard.verdict(result, utterances[index].seconds)
-                if verdict == "accept":
-                    heard[index] = result
-                elif verdict == "retry":
-                    doubtful.setdefault(index, []).append(result)
-                    again.append(index)
-                else:
-                    doubtful.pop(index, None)
-            return again
-
-        left = judge(range(len(samples)), decoding)
-        self.tally.retried += len(left)
+        first = self._in_batches(samples, decoding)
+        if decoding.language is None:
+            first = self._settle_languages(samples, first, decoding)
+        tries = [[heard] for heard in first]
+        doubtful = [index for index in range(len(tries)) if self._doubt(tries[index], samples[index]) > Doubt.NONE]
+        self.tally.retried += len(doubtful)
         for attempt in self._retries(decoding):
-            if not left:
+            for index, heard in self._again(doubtful, samples, tries, attempt):
+                tries[index].append(heard)
+            doubtful = [index for index in doubtful if self._doubt(tries[index], samples[index]) >= Doubt.GRAVE]
+            if not doubtful:
                 break
-            left = judge(left, attempt)
-        for index in left:
-            heard[index] = self._best(doubtful[index])
-        self.tally.dropped += heard.count(None)
-        return heard
+        believed = [self._best(tried, one) for tried, one in zip(tries, samples, strict=True)]
+        self.tally.utterances += len(samples)
+        self.tally.dropped += believed.count(None)
+        return believed
+
+    def _settle_languages(
+        self, samples: Sequence[Samples], heard: Sequence[Recognition], decoding: Decoding
+    ) -> list[Recognition]:
+        """The same recognitions, those in an unlikely language done again in the session's."""
+        for one, recognition in zip(samples, heard, strict=True):
+            self._votes[recognition.language] += seconds_of(one) * recognition.language_probability
+        if not self._votes:
+            return list(heard)
+        language = max(sorted(self._votes), key=lambda name: self._votes[name])
+        stray = [
+            index
+            for index, recognition in enumerate(heard)
+            if recognition.language != language
+            and (recognition.language_probability < SURE_OF_LANGUAGE or seconds_of(samples[index]) < LONG_ENOUGH_S)
+        ]
+        settled = list(heard)
+        redone = self._in_batches([samples[index] for index in stray], replace(decoding, language=language))
+        for index, recognition in zip(stray, redone, strict=True):
+            settled[index] = recognition
+        return settled
 
     def _retries(self, decoding: Decoding) -> Iterator[Decoding]:
         yield replace(decoding, padded=True)
         for temperature in self._fallback:
             yield replace(decoding, padded=True, temperature=temperature)
 
-    def _best(self, tries: list[Recognition]) -> Recognition | None:
-        """The likeliest of the doubtful ones that is no loop."""
-        sane = [one for one in tries if not self._guard.repeats(one.text)]
-        return max(sane, key=lambda one: one.average_log_probability, default=None)
+    def _again(
+        self, indices: Sequence[int], samples: Sequence[Samples], tries: list[list[Recognition]], attempt: Decoding
+    ) -> Iterator[tuple[int, Recognition]]:
+        """Another recognition of each of these, in the language that it was taken for."""
+        for language in sorted({tries[index][0].language for index in indices}):
+            mine = [index for index in indices if tries[index][0].language == language]
+            heard = self._in_batches([samples[index] for index in mine], replace(attempt, language=language))
+            yield from zip(mine, heard, strict=True)
+
+    def _doubt(self, tried: list[Recognition], samples: Samples) -> Doubt:
+        """Of the best try so far; silence is beyond doubt."""
+        if self._guard.is_silence(tried[-1]):
+            return Doubt.NONE
+        return min(self._guard.doubt(heard, seconds_of(samples)) for heard in tried)
+
+    def _best(self, tried: list[Recognition], samples: Samples) -> Recognition | None:
+        """The least doubtful, of those the likeliest; None where the last one heard silence or none is believable."""
+        if self._guard.is_silence(tried[-1]):
+            return None
+        doubts = [self._guard.doubt(heard, seconds_of(samples)) for heard in tried]
+        if min(doubts) is Doubt.HOPELESS:
+            return None
+        believed = [heard for heard, doubt in zip(tried, doubts, strict=True) if doubt is min(doubts)]
+        return max(believed, key=lambda heard: heard.average_log_probability)
 
     def _in_batches(self, samples: Sequence[Samples], decoding: Decoding) -> list[Recognition]:
         """One recognition each, in order."""
@@ -91,7 +129,7 @@ class BatchRecognizer:
         def run(batch: Sequence[int]) -> list[Recognition]:
             return persistently(lambda: self._engine.recognize([samples[index] for index in batch], decoding))
 
-        results: list[Recognition | None] = [None] * len(samples)
+        results: dict[int, Recognition] = {}
         workers = min(self._engine.workers, len(batches))
         if workers > 1:
             with ThreadPoolExecutor(workers) as pool:
@@ -99,9 +137,8 @@ class BatchRecognizer:
         else:
             answers = [run(batch) for batch in batches]
         for batch, answer in zip(batches, answers, strict=True):
-            for index, result in zip(batch, answer, strict=True):
-                results[index] = result
-        return [result for result in results if result is not None]
+            results.update(zip(batch, answer, strict=True))
+        return [results[index] for index in range(len(samples))]
 
 
 def persistently(call: Callable[[], list[Recognition]]) -> list[Recognition]:
@@ -136,3 +173,8 @@ def levelled(utterance: Utterance) -> Samples:
     if 0 < peak < 0.1:
         samples *= 0.5 / peak
     return samples
+
+
+def seconds_of(samples: Samples) -> float:
+    """Length at 16 kHz."""
+    return len(samples) / SAMPLE_RATE_HZ

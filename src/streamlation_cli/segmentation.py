@@ -20,15 +20,19 @@ from .voice_activity import WINDOW, ActivityDetector
 Pcm16 = npt.NDArray[np.int16]
 
 WINDOW_S = WINDOW / SAMPLE_RATE_HZ
+SMOOTHING = 7
+"""Windows averaged to find a pause to cut in: a fifth of a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cutting:
     """How speech is cut into utterances; times in seconds, probabilities in [0, 1]."""
 
-    start_probability: float = 0.5
+    start_probability: float = 0.35
     """Speech begins at a window at least this likely to be speech."""
-    stop_probability: float = 0.35
+    sure_probability: float = 0.5
+    """An utterance has a window at least this likely to be speech."""
+    stop_probability: float = 0.2
     """A window below this is part of a pause."""
     pause_s: float = 0.5
     """A pause at least this long ends the utterance."""
@@ -86,6 +90,7 @@ class Segmenter:
         """Window at which the open utterance was cut off from the one before."""
         self._pause: int | None = None
         """First window of the pause that the open utterance is in."""
+        self._padding = round(cutting.padding_s / WINDOW_S)
         self._free = 0
         """First window that no utterance has used."""
 
@@ -101,7 +106,9 @@ class Segmenter:
         self._probabilities.extend(self._detector.flush().tolist())
         yield from self._advance()
         if self._start is not None:
-            yield from self._close(self._first + len(self._probabilities), None)
+            end = self._first + len(self._probabilities)
+            speech_end = end if self._pause is None else self._pause
+            yield from self._close(speech_end, min(end, speech_end + self._padding), None)
 
     def _advance(self) -> Iterator[Utterance]:
         cutting = self._cutting
@@ -117,7 +124,7 @@ class Segmenter:
                 if self._pause is None:
                     self._pause = window
                 if (window + 1 - self._pause) * WINDOW_S >= cutting.pause_s:
-                    yield from self._close(self._pause, None)
+                    yield from self._close(self._pause, self._pause + self._padding, None)
                     continue
             elif probability >= cutting.start_probability:
                 self._pause = None
@@ -125,36 +132,39 @@ class Segmenter:
                 yield from self._cut(window + 1)
 
     def _cut(self, end: int) -> Iterator[Utterance]:
-        """Cuts the open utterance, which reaches to `end`, at the least likely speech of its later part."""
+        """Cuts the open utterance, which reaches to `end`, in the longest or deepest pause of its later part."""
         assert self._start is not None
-        smooth = 5
         low = self._start + (end - self._start) // 3
         recent = np.array(self._probabilities[low - self._first : end - self._first])
-        averaged = np.convolve(recent, np.full(smooth, 1 / smooth), mode="valid")
+        averaged = np.convolve(recent, np.full(SMOOTHING, 1 / SMOOTHING), mode="valid")
         best = len(averaged) - 1 - int(np.argmin(averaged[::-1]))
-        window = low + best + smooth // 2
-        through_speech = averaged[best] >= self._cutting.stop_probability
-        yield from self._close(window, window if through_speech else None)
-        self._start = window
-        self._pause = self._pause if self._pause is not None and self._pause >= window else None
+        cut = low + best + SMOOTHING // 2
+        lowest = min(self._probabilities[cut - 2 - self._first : cut + 3 - self._first])
+        seam = lowest >= self._cutting.stop_probability
+        yield from self._close(
+            cut, cut + round(self._cutting.overlap_s / WINDOW_S) if seam else cut, cut if seam else None
+        )
+        self._start = cut
+        if self._pause is not None and self._pause < cut:
+            self._pause = None
 
-    def _close(self, end: int, seam: int | None) -> Iterator[Utterance]:
-        """Yields the open utterance, whose speech reaches to window `end`."""
+    def _close(self, end: int, stop: int, seam: int | None) -> Iterator[Utterance]:
+        """Yields the open utterance, whose speech reaches to window `end` and whose audio to window `stop`."""
         assert self._start is not None
         cutting = self._cutting
         inside = self._probabilities[self._start - self._first : end - self._first]
-        padding = round(cutting.padding_s / WINDOW_S)
-        overlap = round(cutting.overlap_s / WINDOW_S)
-        begin = self._start - overlap if self._seam is not None else max(self._free, self._start - padding)
-        stop = end + (overlap if seam is not None else padding)
-        stop = min(stop, self._first + len(self._probabilities))
-        speech = sum(p >= cutting.start_probability for p in inside)
-        if self._seam is not None or seam is not None or speech * WINDOW_S >= cutting.shortest_s:
+        before = cutting.padding_s if self._seam is None else cutting.overlap_s
+        begin = self._start - round(before / WINDOW_S)
+        if self._seam is None:
+            begin = max(begin, self._free)
+        speech = sum(probability >= cutting.start_probability for probability in inside)
+        sure = self._seam is not None or max(inside) >= cutting.sure_probability
+        if sure and speech * WINDOW_S >= cutting.shortest_s:
             start = max(begin * WINDOW, self._audio.start)
             yield Utterance(
                 start=start,
                 samples=self._audio.between(start, stop * WINDOW),
-                probability=float(np.mean(inside)) if inside else 0.0,
+                probability=float(np.mean(inside)),
                 seam_before=None if self._seam is None else self._seam * WINDOW,
                 seam_after=None if seam is None else seam * WINDOW,
             )
@@ -184,9 +194,12 @@ class _Tape:
 
     def between(self, start: int, end: int) -> Pcm16:
         """A copy of the samples from `start` up to `end`, or up to where the tape ends."""
-        whole = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.int16)
-        self._chunks = [whole]
-        return whole[max(0, start - self.start) : max(0, end - self.start)].copy()
+        pieces = []
+        position = self.start
+        for chunk in self._chunks:
+            pieces.append(chunk[max(0, start - position) : max(0, end - position)])
+            position += len(chunk)
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
 
     def forget(self, position: int) -> None:
         """Drops whole chunks that lie before `position`."""

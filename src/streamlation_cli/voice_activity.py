@@ -23,6 +23,8 @@ CONTEXT = 64
 """Samples before the window that Silero sees too."""
 BLOCK = 32
 """Windows judged in one call of the network."""
+LOOKAHEAD = 16
+"""Windows (half a second) whose level is known before a window gets its gain."""
 
 Samples = npt.NDArray[np.float32]
 Pcm16 = npt.NDArray[np.int16]
@@ -39,28 +41,34 @@ class ActivityDetector(Protocol):
 
 
 class Leveller:
-    """Gain that follows the loudness of speech: near full scale at once, up again by `recovery_db_s` in quiet."""
+    """Gain that follows the loudness of speech: down ahead of a loud sound, up again by `recovery_db_s` in quiet."""
 
     def __init__(self, target_dbfs: float = -6.0, most_db: float = 42.0, recovery_db_s: float = 20.0) -> None:
         self._target = target_dbfs
         self._floor = target_dbfs - most_db
         self._step = recovery_db_s * WINDOW / SAMPLE_RATE_HZ
-        self._envelope = target_dbfs
+        self._envelope = self._floor
+        self._gain: float | None = None
 
-    def level(self, windows: Samples) -> Samples:
-        """The windows, shape (n, WINDOW) in [-1, 1], each with its gain. The levels are carried to the next call."""
-        peaks = 20 * np.log10(np.maximum(np.abs(windows).max(axis=1), 1e-6))
+    def level(self, windows: Samples, ahead: Samples) -> Samples:
+        """The windows with their gain, shape (n, WINDOW) in [-1, 1]; `ahead`: the windows that follow, for their level.
+
+        The level is carried to the next call.
+        """
+        peaks = np.abs(np.concatenate([windows, ahead])).max(axis=1)
+        loudest = np.lib.stride_tricks.sliding_window_view(np.pad(peaks, (0, LOOKAHEAD)), LOOKAHEAD + 1).max(axis=1)
         gains = np.empty(len(windows), np.float32)
-        for index, peak in enumerate(peaks):
-            self._envelope = max(float(peak), self._envelope - self._step, self._floor)
+        for index, level in enumerate(20 * np.log10(np.maximum(loudest[: len(windows)], 1e-6))):
+            self._envelope = max(float(level), self._envelope - self._step, self._floor)
             gains[index] = 10 ** ((self._target - self._envelope) / 20)
-        before = np.concatenate([gains[:1], gains[:-1]])
+        before = np.concatenate([[gains[0] if self._gain is None else self._gain], gains[:-1]]).astype(np.float32)
+        self._gain = float(gains[-1])
         ramp = np.linspace(0, 1, WINDOW, dtype=np.float32)
         return np.clip(windows * (before[:, None] * (1 - ramp) + gains[:, None] * ramp), -1, 1)
 
 
 class SileroDetector:
-    """Silero VAD, its state carried from window to window."""
+    """Silero VAD on levelled audio, its state carried from window to window."""
 
     def __init__(self, session: Any) -> None:
         """`session`: from `open_silero`; it may be shared."""
@@ -68,32 +76,32 @@ class SileroDetector:
         self._leveller = Leveller()
         self._rest = np.zeros(0, np.int16)
         self._context = np.zeros(CONTEXT, np.float32)
-        self._state = (np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.float32))
+        self._h = np.zeros((1, 1, 128), np.float32)
+        self._c = np.zeros((1, 1, 128), np.float32)
 
     def push(self, samples: Pcm16) -> Samples:
-        """See `ActivityDetector`; decides blocks of BLOCK windows."""
+        """See `ActivityDetector`; decides blocks of BLOCK windows when LOOKAHEAD windows more are there."""
         self._rest = np.concatenate([self._rest, samples])
-        step = BLOCK * WINDOW
-        whole = len(self._rest) // step * step
-        decided = [self._judge(self._rest[at : at + step]) for at in range(0, whole, step)]
-        self._rest = self._rest[whole:]
-        return np.concatenate(decided) if decided else np.zeros(0, np.float32)
+        decided = [np.zeros(0, np.float32)]
+        while len(self._rest) >= (BLOCK + LOOKAHEAD) * WINDOW:
+            decided.append(self._judge(BLOCK, self._rest[: (BLOCK + LOOKAHEAD) * WINDOW]))
+            self._rest = self._rest[BLOCK * WINDOW :]
+        return np.concatenate(decided)
 
     def flush(self) -> Samples:
         """See `ActivityDetector`."""
         padded = np.pad(self._rest, (0, -len(self._rest) % WINDOW))
         self._rest = self._rest[:0]
-        return self._judge(padded) if len(padded) else np.zeros(0, np.float32)
+        return self._judge(len(padded) // WINDOW, padded) if len(padded) else np.zeros(0, np.float32)
 
-    def _judge(self, samples: Pcm16) -> Samples:
-        """Probabilities of whole windows."""
-        raw = samples.astype(np.float32).reshape(-1, WINDOW) / np.float32(32768)
-        windows = self._leveller.level(raw)
-        tails = np.concatenate([self._context[None], windows[:-1, -CONTEXT:]])
-        self._context = windows[-1, -CONTEXT:]
-        inputs = {"input": np.concatenate([tails, windows], axis=1), "h": self._state[0], "c": self._state[1]}
-        probabilities, h, c = self._session.run(None, inputs)
-        self._state = (h, c)
+    def _judge(self, count: int, samples: Pcm16) -> Samples:
+        """Probabilities of the first `count` windows of whole ones."""
+        windows = samples.astype(np.float32).reshape(-1, WINDOW) / np.float32(32768)
+        levelled = self._leveller.level(windows[:count], windows[count:])
+        tails = np.concatenate([self._context[None], levelled[:-1, -CONTEXT:]])
+        self._context = levelled[-1, -CONTEXT:]
+        inputs = {"input": np.concatenate([tails, levelled], axis=1), "h": self._h, "c": self._c}
+        probabilities, self._h, self._c = self._session.run(None, inputs)
         return np.asarray(probabilities, np.float32).reshape(-1)
 
 

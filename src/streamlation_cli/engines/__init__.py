@@ -38,12 +38,11 @@ class Decoding:
 
     language: str | None = None
     """Language code, or None to detect it for each utterance."""
-    likely_language: str = ""
-    """With `language` None: the language of an utterance whose detection is less sure than `sure_of_language`."""
-    sure_of_language: float = 0.0
     task: Literal["transcribe", "translate"] = "transcribe"
     beam_size: int = 5
     temperature: float = 0.0
+    """Above 0 in a retry: how hard to steer away from the likeliest text, which was a loop or a guess. Never by chance:
+    the same audio gives the same text."""
     padded: bool = False
     """Encode with the model's full context instead of the utterance's own length plus a margin."""
     initial_prompt: str = ""

@@ -26,11 +26,11 @@ with needs_extra("the whisper engine"):
 
 FULL_FRAMES = 3000
 """What Whisper was trained on: 30 s."""
-MARGIN_S = 2.0
-"""Silence after the utterance; with 1 s or less the decoder loops."""
+MARGIN_S = 3.0
+"""Silence after the utterance; with 1 s or less the decoder loops, and each second up to here lowers the error rate."""
 ENCODED_S = 2 * HOP / SAMPLE_RATE_HZ
 """Time that one position of the encoder's output stands for."""
-TOKENS_PER_SECOND = 14
+TOKENS_PER_SECOND = 20
 """More than anyone says; a transcript that goes on is a loop and is cut off."""
 SPARE_TOKENS = 20
 CONTEXT_TOKENS = 448
@@ -126,8 +126,6 @@ class WhisperRecognizer:
         for ranked in self._model.detect_language(encoded):
             token, probability = ranked[0]
             found.append((token.strip("<|>"), float(probability)))
-        if decoding.likely_language:
-            return [one if one[1] >= decoding.sure_of_language else (decoding.likely_language, 1.0) for one in found]
         return found
 
     def _decode(
@@ -144,7 +142,8 @@ class WhisperRecognizer:
         longest = max(len(samples) for samples in utterances) / SAMPLE_RATE_HZ
         sampling: dict[str, Any] = {"beam_size": decoding.beam_size}
         if decoding.temperature > 0:
-            sampling = {"beam_size": 1, "sampling_topk": 0, "sampling_temperature": decoding.temperature}
+            # Sampling would differ from run to run (CTranslate2 has a generator a thread); these break loops as well.
+            sampling |= {"repetition_penalty": 1 + decoding.temperature / 2, "no_repeat_ngram_size": 3}
         room = len(max(prompts, key=len)) + SPARE_TOKENS + round(TOKENS_PER_SECOND * longest)
         results = self._model.generate(
             encoded, prompts, max_length=min(CONTEXT_TOKENS, room),

@@ -20,6 +20,7 @@ from ..languages import primary
 from ..models import store
 from ..options import option
 from ..recognition import BatchRecognizer
+from ..pcm import samples_of
 from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Pcm, Status, StreamRecord, Transcript, Word
 from ..segmentation import Cutting, Segmenter, Utterance
 from ..sessions import Stage, by_session
@@ -29,9 +30,6 @@ STAGE = "transcribe"
 
 LARGEST_JUMP_MS = 40
 """PCM that starts farther than this from where the last ended is a new stretch of audio."""
-
-SURE_OF_LANGUAGE = 0.8
-"""An utterance in another language than the session's must be detected with at least this probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +86,9 @@ class Preset:
     """What a preset means here."""
 
     longest_s: float
+    """Longer continuous speech is cut."""
+    pause_s: float
+    """A pause at least this long ends an utterance; context across shorter ones makes for fewer errors."""
     batch_size: int
     window_utterances: int
     """Utterances that are gathered, sorted by length and batched."""
@@ -97,9 +98,9 @@ class Preset:
 
 
 PRESETS = {
-    "latency": Preset(longest_s=8.0, batch_size=4, window_utterances=4, window_s=20.0, beam_size=1),
-    "balanced": Preset(longest_s=12.0, batch_size=8, window_utterances=32, window_s=160.0, beam_size=5),
-    "accuracy": Preset(longest_s=20.0, batch_size=8, window_utterances=32, window_s=240.0, beam_size=5),
+    "latency": Preset(longest_s=8.0, pause_s=0.4, batch_size=4, window_utterances=4, window_s=20.0, beam_size=1),
+    "balanced": Preset(longest_s=16.0, pause_s=0.8, batch_size=8, window_utterances=32, window_s=240.0, beam_size=5),
+    "accuracy": Preset(longest_s=24.0, pause_s=1.0, batch_size=8, window_utterances=32, window_s=320.0, beam_size=8),
 }
 
 
@@ -129,6 +130,7 @@ class _Session:
             initial_prompt=options.initial_prompt,
             hotwords=options.hotwords,
         )
+        self._cutting = Cutting(longest_s=self._preset.longest_s, pause_s=self._preset.pause_s)
         self._window: list[_Timed] = []
         self._window_s = 0.0
         self._segmenter: Segmenter | None = None
@@ -173,9 +175,9 @@ class _Session:
     def _listen(self, pcm: Pcm) -> Iterator[Transcript]:
         if self._segmenter is None or abs(pcm.start_ms - self._end_ms) > LARGEST_JUMP_MS:
             yield from self._break()
-            self._segmenter = Segmenter(SileroDetector(_silero()), Cutting(longest_s=self._preset.longest_s))
+            self._segmenter = Segmenter(SileroDetector(_silero()), self._cutting)
             self._origin_ms = pcm.start_ms
-        samples = np.frombuffer(pcm.data, "<i2").astype(np.int16, copy=False)
+        samples = samples_of(pcm.data)
         self._end_ms = pcm.end_ms
         self._audio_ms += len(samples) * 1000 // SAMPLE_RATE_HZ
         yield from self._gather(self._segmenter.push(samples))
