@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -383,3 +384,21 @@ def test_an_hour_of_speech_takes_seconds() -> None:
     began = time.process_time()
     assert len(lay_out(said)) >= 600
     assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize(("name", "language"), [("eng", "en"), ("por-BR", "pt")])
+def test_real_text_reads_well(name: str, language: str, shared: Path) -> None:
+    said, at = [], 0
+    for sentence in (shared / "text" / f"ntrex400.{name}.txt").read_text(encoding="utf-8").splitlines():
+        said.append(spoken(sentence, at, cps=15, language=language))
+        at = said[-1].end_ms + 300
+    captions = lay_out(said, media_end_ms=at)
+    check(captions, " ".join(u.text for u in said), Limits(), at)
+    small = small_words(language).leaning
+    line_ends = [line.split()[-1].lower() in small for caption in captions for line in caption.lines]
+    cue_ends = [caption.lines[-1].split()[-1].lower() in small for caption in captions]
+    assert sum(line_ends) <= 0.015 * len(line_ends)
+    assert sum(cue_ends) <= 0.002 * len(cue_ends)
+    assert all(len(caption.text) >= 14 for caption in captions), "no word is left alone"
+    assert all(len(c.text) * 1000 <= 17 * (c.end_ms - c.start_ms + 1) for c in captions)
+    assert sum(len(c.text) for c in captions) / len(captions) >= 58, "cues are full enough"

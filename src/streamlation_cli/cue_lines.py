@@ -85,7 +85,7 @@ class Lines:
                 below = self._breaks(at, last, lines - 1)
             if below is None:
                 continue
-            cost = below[0] + self.costs[at] / 2 + _shape_cost(top, rest, self.max_chars)
+            cost = below[0] + LINE * self.costs[at] + _shape_cost(top, rest, self.max_chars)
             if best is None or cost < best[0]:
                 best = (cost, (at, *below[1]))
         return best
@@ -112,7 +112,8 @@ class Lines:
 def _shape_cost(top: float, bottom: float, max_chars: int) -> float:
     """How far two lines are from equal; one narrow line on top hides less of the picture than one below."""
     uneven = abs(top - bottom) / max_chars
-    return 6 * uneven + 8 * uneven**2 + (0.75 if top > bottom else 0.0)
+    tiny = 3.0 if min(top, bottom) < max_chars / 4 else 0.0
+    return 6 * uneven + 8 * uneven**2 + tiny + (0.75 if top > bottom else 0.0)
 
 
 def joined(units: Sequence[Unit]) -> str:
@@ -129,8 +130,10 @@ class Second:
     """For each break of the first language (as many as units, and one more), how many units of this one are before it."""
 
 
+LINE = 0.8
+"""Weight of a bad break between two lines of a cue."""
 EDGE = 1.5
-"""A bad break between two cues is worse than one between two lines, which are read together (counted half)."""
+"""A bad break between two cues is worse than one between two lines, which are read together."""
 CUE = 12.0
 """What a cue costs by itself: fewer cues, fuller ones."""
 SENTENCE_INSIDE = 4.0

@@ -144,7 +144,7 @@ BEFORE_SUBJECT = 7.0
 BEFORE_SMALL_WORD = 8.0
 """Before an article or an auxiliary, where a noun or verb phrase begins."""
 PLAIN = 10.0
-DANGLING = 24.0
+DANGLING = 30.0
 """After a word that leans on the next one: an article, a preposition, an auxiliary."""
 FORCED = 40.0
 """Inside a word."""
