@@ -13,7 +13,7 @@ KIND is whisper (recognition), firefox or ct2 (translation), or piper (voices). 
 this program's own sums where the catalogue has them, else against those the hub or Firefox's settings state. For an
 address nobody may have stated one: give --sha256, or what arrived is recorded with a warning.
 
-Nothing else in this program downloads anything. A transfer that broke off goes on where it stopped.
+No other verb downloads weights. A transfer that broke off goes on where it stopped.
 
 Examples:
 
