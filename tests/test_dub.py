@@ -319,6 +319,26 @@ def test_espeak_finds_the_voice_of_a_language(language: str, voice: str | None) 
     assert espeak.voice_for(language) == voice
 
 
+def test_espeak_works_from_a_folder_with_a_long_name(tmp_path: Path) -> None:
+    import espeakng_loader
+
+    folder = tmp_path / ("long" * 20) / ("longer" * 20)
+    folder.mkdir(parents=True)
+    (folder / "espeakng_loader").symlink_to(Path(espeakng_loader.__file__).parent)
+    code = (
+        "import sys, tempfile; sys.path.insert(0, sys.argv[1]); tempfile.tempdir = sys.argv[2]\n"
+        "import espeakng_loader; assert espeakng_loader.get_data_path().startswith(sys.argv[1])\n"
+        "from streamlation_cli.engines.espeak import EspeakSynthesizer\n"
+        "print(len(EspeakSynthesizer(language='pt').synthesize('Olá.').samples))"
+    )
+    (tmp_path / "t").mkdir()
+    command = [sys.executable, "-c", code, str(folder), str(tmp_path / "t")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 5000
+    assert not list((tmp_path / "t").iterdir()), "the link was left behind"
+
+
 def test_auto_prefers_piper_where_it_speaks_the_language() -> None:
     for language, identity in (("en", "piper"), ("pt", "espeak")):
         engine = voices.synthesizer("auto", "", language)

@@ -324,6 +324,16 @@ def test_sound_is_given_only_as_far_as_it_has_come(tmp_path: Path) -> None:
     assert np.abs(rest[:, 48_000:]).max() == 0
 
 
+def test_what_is_outside_of_the_kept_part_is_silence() -> None:
+    original = OriginalSound(None, start_ms=1000, end_ms=2000)
+    for i in range(3):
+        original.feed(_pcm(i, i * 1000, tone(1.0, 16_000)))
+    heard = original.read(3 * 48_000, last=True)[0]
+    assert np.abs(heard[:48_000]).max() == 0
+    assert np.abs(heard[48_000:96_000] - tone(1.0)).max() < 0.02
+    assert np.abs(heard[96_000:]).max() == 0
+
+
 def test_a_downmix_of_many_loud_channels_does_not_clip() -> None:
     loud = np.full((6, 48_000), 0.99, np.float32)
     frame = av.AudioFrame.from_ndarray(loud, format="fltp", layout="5.1")

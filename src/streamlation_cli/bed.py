@@ -45,11 +45,13 @@ class _Piece:
 class OriginalSound:
     """The sound of one session from media time 0 on; `audio` says how its packets are decoded.
 
+    What is outside of [`start_ms`, `end_ms`) is silence: packets from before the kept part only warm the decoder up.
     Whichever comes first, packets or `pcm`, is used and the other is left aside. Packets that cannot be decoded are silence.
     """
 
-    def __init__(self, audio: AudioStream | None) -> None:
+    def __init__(self, audio: AudioStream | None, start_ms: int = 0, end_ms: int | None = None) -> None:
         self._audio = audio
+        self._stop = None if end_ms is None else end_ms * RATE_HZ // 1000
         self._spool = Spool()
         self._kind: type[Packet] | type[Pcm] | None = None
         self._decoder: PacketDecoder | None = None
@@ -58,7 +60,7 @@ class OriginalSound:
         self._pieces: deque[_Piece] = deque()
         self._position = 0
         """The next sample that `read` gives."""
-        self._end = 0
+        self._end = start_ms * RATE_HZ // 1000
         """Where the sound decoded so far ends; what comes is not placed before it."""
         self._expected = 0.0
         """Where the next frame is due, in samples."""
@@ -157,6 +159,8 @@ class OriginalSound:
                 samples = np.repeat(samples, 2, axis=0)
             start, self._next = self._next, self._next + samples.shape[1]
             late = max(0, self._end - start)  # time that came twice keeps what it had
+            if self._stop is not None:
+                samples = samples[:, : max(0, self._stop - start)]
             if late < samples.shape[1]:
                 self._pieces.append(_Piece(start + late, samples[:, late:]))
                 self._end = start + samples.shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,7 +69,9 @@ class Dubbing:
         self._free_ms = 0
         """When the voice is free for the next utterance."""
         self._counters = {"utterances": 0, "speech_ms": 0, "worst_drift_ms": 0}
-        self._original = OriginalSound(header.audio) if options.mix == "duck" else None
+        self._original: OriginalSound | None = None
+        if options.mix == "duck":
+            self._original = OriginalSound(header.audio, header.start_ms, header.end_ms)
         self._targets = targets
         self._files: list[AudioFile] = []
         self._track = DubTrack(self._files, self._original, options.duck_db)
@@ -162,7 +165,7 @@ class Dubbing:
         yield Speech(
             self._session, id=utterance.id, start_ms=spoken.start_ms, end_ms=spoken.end_ms,
             sample_rate_hz=spoken.sample_rate_hz, voice=speaker.voice, data=spoken.samples.tobytes(),
-            tempo=spoken.tempo, drift_ms=spoken.drift_ms,
+            tempo=spoken.tempo, drift_ms=spoken.drift_ms, emitted_at=time.time() if self._header.live else None,
         )  # fmt: skip
 
     def _count(self, spoken: Spoken) -> None:

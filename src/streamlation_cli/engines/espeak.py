@@ -6,9 +6,14 @@ one lock; each call sets what it needs.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import os
+import shutil
+import tempfile
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +30,7 @@ _UTF8 = 1
 _POSITION_IS_CHARACTER = 1
 _RATE = 1
 _BUFFER_MS = 500
+_LONGEST_PATH = 120
 _RATE_RANGE = (80, 450)
 
 _PREFERRED = {"pt": "pt-br", "en": "en-us", "zh": "cmn", "no": "nb", "es": "es", "fr": "fr-fr", "vi": "vi"}
@@ -69,7 +75,8 @@ class _Library:
             self._lib: Any = ctypes.CDLL(espeakng_loader.get_library_path())
         except OSError as error:
             raise Unavailable(f"libespeak-ng does not load: {error}") from error
-        rate = self._lib.espeak_Initialize(_SYNCHRONOUS, _BUFFER_MS, data_path.encode(), _DONT_EXIT)
+        short_path = _short(data_path)
+        rate = self._lib.espeak_Initialize(_SYNCHRONOUS, _BUFFER_MS, os.fsencode(short_path), _DONT_EXIT)
         if rate <= 0:
             raise Unavailable(f"libespeak-ng does not find its data in {data_path}")
         self.sample_rate_hz: int = rate
@@ -115,6 +122,17 @@ class _Library:
             entry = listed[index].contents
             found.append(EspeakVoice(name=entry.name.decode(), languages=_languages(entry.languages)))
         return found
+
+
+def _short(data_path: str) -> str:
+    """`data_path`, or a link to it that lives as long as the process: the library has room for 160 bytes of a path."""
+    if len(os.fsencode(data_path)) <= _LONGEST_PATH:
+        return data_path
+    folder = tempfile.mkdtemp(prefix="espeak-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    link = Path(folder) / "data"
+    link.symlink_to(data_path, target_is_directory=True)
+    return str(link)
 
 
 def _languages(pointer: int) -> tuple[str, ...]:
