@@ -175,11 +175,19 @@ def test_sessions_have_files_of_their_own(tmp_path: Path) -> None:
     assert (tmp_path / "all.txt").read_text() == "One.\n"
 
 
-def test_text_that_may_still_change_is_not_shown() -> None:
+def test_text_that_is_the_same_in_both_languages_is_shown_once() -> None:
+    copied = ndjson(header(target_language="pt"), translation("Bom dia!", "Bom dia!", 0, 2000), eos())
+    assert b"\nBom dia!\n\n" in streamlation("subtitle", "--text", "both", stdin=copied).ok().stdout
+
+
+def test_text_that_may_still_change_is_not_shown(tmp_path: Path) -> None:
     live = ndjson(
         header(), transcript("Good mourning", 0, 900, final=False), transcript("Good morning.", 0, 1200, rev=1), eos()
     )
     assert b"mourning" not in streamlation("subtitle", stdin=live).ok().stdout
+    passed = streamlation("subtitle", "-o", "a.srt", stdin=live, cwd=tmp_path).ok().of_type("transcript")
+    assert [record["text"] for record in passed] == ["Good mourning", "Good morning."]
+    assert "mourning" not in (tmp_path / "a.srt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def takes_stdout(options: Options) -> bool:
 
 
 def stage(options: Options) -> Stage:
-    """Eats transcripts, translations and cues; raises UsageError at once where the options make no sense."""
+    """Transcripts, translations and cues into captions; raises UsageError at once where the options make no sense."""
     limits = _limits(options)
     outputs = [(Targets(name), _format_of(name, options)) for name in _artefacts(options)]
     to_stream = options.format == "ndjson" and (not options.output or STDOUT in options.output)
@@ -162,10 +162,8 @@ class _Handler:
             case Header():
                 yield record
                 yield Status(self._session, stage=_STAGE, state="running")
-            case Transcript() | Translation() if record.final:
-                yield from self._spoken(record)
             case Transcript() | Translation():
-                pass  # what may still change is not laid out
+                yield from self._spoken(record)
             case Cue():
                 yield from self._cue(record)
             case _:
@@ -174,7 +172,8 @@ class _Handler:
     def _spoken(self, record: Transcript | Translation) -> Iterator[StreamRecord]:
         if not self._to_stream:
             yield record
-        if isinstance(record, Transcript) != (self._text == "transcript"):
+        # What may still change is not laid out.
+        if not record.final or isinstance(record, Transcript) != (self._text == "transcript"):
             return
         utterance = _utterance(record, bilingual=self._text == "both")
         self._language = self._language or utterance.language
@@ -253,7 +252,7 @@ def _utterance(record: Transcript | Translation, bilingual: bool) -> Utterance:
         language=record.target_language if isinstance(record, Translation) else record.language,
         confidence=record.confidence, interpolated=isinstance(record, Translation),
     )  # fmt: skip
-    if not (bilingual and isinstance(record, Translation)):
+    if not (bilingual and isinstance(record, Translation)) or record.source_text == record.text:
         return said
     source = Utterance(
         start_ms=record.start_ms, end_ms=record.end_ms, text=record.source_text, words=record.source_words,
