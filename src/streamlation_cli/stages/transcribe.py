@@ -19,8 +19,8 @@ from ..guard import Guard
 from ..languages import primary
 from ..models import store
 from ..options import option
-from ..recognition import BatchRecognizer
 from ..pcm import samples_of
+from ..recognition import BatchRecognizer
 from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Pcm, Status, StreamRecord, Transcript, Word
 from ..segmentation import Cutting, Segmenter, Utterance
 from ..sessions import Stage, by_session
