@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import srt
 import webvtt
 
-from support import Result, eos, header, ndjson, shell, streamlation, transcript
+from support import PROGRAM, Result, eos, header, ndjson, shell, streamlation, transcript
 
 
 def words(text: str, start_ms: int, step_ms: int = 400) -> list[dict[str, Any]]:
@@ -250,6 +251,24 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert result.status == 74
     assert "a.srt" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.srt.part", "in.ndjson"]
+
+
+def test_a_caption_is_out_while_the_input_goes_on() -> None:
+    with subprocess.Popen([PROGRAM, "subtitle"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(ndjson(header(), transcript("One.", 0, 900), transcript("Two.", 9000, 9900)))
+        process.stdin.flush()
+        assert [process.stdout.readline() for _ in range(4)] == [
+            b"1\n",
+            b"00:00:00,000 --> 00:00:00,900\n",
+            b"One.\n",
+            b"\n",
+        ]
+        process.stdin.write(ndjson(eos()))
+        process.stdin.close()
+        assert b"Two." in process.stdout.read()
+    assert process.returncode == 0
 
 
 def test_a_reader_that_leaves(tmp_path: Path) -> None:

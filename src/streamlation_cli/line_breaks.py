@@ -118,19 +118,24 @@ def _unspaced_parts(word: str) -> list[str]:
 
 
 def _no_wider(word: str, max_width: int) -> list[str]:
-    """`word` in parts no wider than `max_width`, where one character is not wider by itself."""
-    if width(word) <= max_width:
-        return [word]
-    parts = [""]
-    room = max_width
-    for character in word:
-        needed = _character_width(character)
-        if needed > room and parts[-1]:
-            parts.append("")
-            room = max_width
-        parts[-1] += character
-        room -= needed
-    return parts
+    """`word` in parts no wider than `max_width`, where one character is not wider by itself; cut after `-/_.` if it has them.
+
+    >>> _no_wider("https://example.org/talks/2026", 12)
+    ['https://', 'example.org/', 'talks/2026']
+    """
+    parts = []
+    while width(word) > max_width:
+        columns = [0]
+        while columns[-1] <= max_width:
+            columns.append(columns[-1] + _character_width(word[len(columns) - 1]))
+        fits = max(1, len(columns) - 2)
+        marks = [at for at in range(fits // 2 + 1, fits + 1) if word[at - 1] in "-/_.&=–—"]
+        cut = marks[-1] if marks else fits
+        while cut < len(word) and _character_width(word[cut]) == 0:
+            cut += 1  # a combining mark stays with its letter
+        parts.append(word[:cut])
+        word = word[cut:]
+    return [*parts, word] if word else parts
 
 
 SENTENCE_END = 0.0

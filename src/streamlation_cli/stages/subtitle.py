@@ -197,8 +197,9 @@ class _Handler:
         self._language = self._language or cue.language
         if lines:
             self._layout.counters["cues"] += 1
+            start_ms = max(0, cue.start_ms)
             caption = Caption(
-                start_ms=cue.start_ms, end_ms=cue.end_ms, lines=lines, speaker=cue.speaker, words=cue.words,
+                start_ms=start_ms, end_ms=max(start_ms, cue.end_ms), lines=lines, speaker=cue.speaker, words=cue.words,
                 confidence=cue.confidence, language=cue.language,
             )  # fmt: skip
             for output in self._outputs:
