@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import sacrebleu
 import srt
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from streamlation_cli.errors import ConfigError, InputMissing, UsageError
 from streamlation_cli.records import (
@@ -347,6 +349,41 @@ def test_the_stub_answers_and_a_failure_for_now_is_tried_again() -> None:
     assert len(translations(often)) == 2
     [error] = errors(run(session(transcripts), to="es", engine="stub", stub_error_rate=1.0, no_cache=True))
     assert (error.code, error.fatal) == ("temporary", True)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    utterances=st.lists(
+        st.tuples(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), st.integers(0, 4000), st.booleans()),
+        max_size=8,
+    ),
+    preset=st.sampled_from(["latency", "balanced", "accuracy"]),
+)
+def test_no_text_is_lost_whatever_is_said(utterances: list[tuple[str, int, bool]], preset: str) -> None:
+    transcripts, now = [], 0
+    for number, (text, pause_ms, french) in enumerate(utterances):
+        transcripts.append(
+            Transcript(
+                "a", id=f"u{number}", start_ms=now + pause_ms, end_ms=now + pause_ms + 50 * len(text), text=text,
+                final=True, language="fr" if french else "en",
+            )
+        )  # fmt: skip
+        now = transcripts[-1].end_ms
+    # The stub has no dictionary of this language and leaves every word as it is.
+    out = run(session(transcripts), to="tlh", engine="stub", preset=preset, no_cache=True)
+    assert [record for record in out if isinstance(record, Transcript)] == transcripts
+    made = translations(out)
+    plain = str.maketrans({",": ".", "\u0307": None})
+    heard = "".join("".join(one.text.split()) for one in transcripts).casefold().translate(plain)
+    assert "".join("".join(one.source_text.split()) for one in made).casefold().translate(plain) == heard
+    assert len({one.id for one in made}) == len(made)
+    for one in made:
+        assert one.text
+        assert "\n" not in one.text
+        times = [time for word in one.words for time in (word.start_ms, word.end_ms)]
+        assert times == sorted(times)
+        assert all(one.start_ms <= time <= one.end_ms for time in times)
+        assert set(one.source_ids) <= {transcript.id for transcript in transcripts}
 
 
 def test_it_may_run_on_another_thread_than_it_was_made_on() -> None:

@@ -46,6 +46,13 @@ def test_a_shout_is_translated_and_stays_one(chain: Chain) -> None:
     assert "FALAR" in text
 
 
+def test_a_term_in_a_shout_is_found() -> None:
+    chain = Chain([_Echo()], "echo")
+    terms = Glossary([Term("Nato", "OTAN"), Term("house", "casa")])
+    [worded] = wording.translate(["NATO BOUGHT A HOUSE HERE."], chain, terms)
+    assert worded == wording.Worded("OTAN BOUGHT A CASA HERE.")
+
+
 def test_one_word_without_a_full_stop_gets_none(chain: Chain) -> None:
     assert translated(chain, "Hello", "yes", "Hello.") == ["Olá", "sim", "Olá."]
 

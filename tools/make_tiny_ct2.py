@@ -7,7 +7,7 @@ to French) and `tiny-nllb` (NLLB layout: one SentencePiece model, eng_Latn, spa_
 any direction). What they know is the phrasebook below and the sentences its patterns make; one in eight of those is
 kept from training and listed in `held_out.json`, so that tests can ask for sentences the models have never seen.
 
-Needs torch 2.13 (CPU) beside ctranslate2 and sentencepiece, in an environment of its own; takes about six minutes on one
+Needs torch 2.13 (CPU) beside ctranslate2 and sentencepiece, in an environment of its own; takes about eight minutes on one
 core. The seed is fixed and the work single-threaded, so that the same versions make the same files.
 """
 

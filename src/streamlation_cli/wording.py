@@ -30,6 +30,8 @@ _KEPT = re.compile(
 """What is carried over as it is written: addresses, handles, tags, pictures, and words too long to be any."""
 _TOKENS = ("Zxq{}", "X{}", "Q{}Q")
 """Tokens put in a term's place, one style after the other until one comes through; each does in 98 of 100 sentences."""
+_MOST_KEPT = 8
+"""A text with more addresses and pictures than this is no sentence, and not worth asking for again and again."""
 _SUSPICIOUS_CHARS = 24
 """Longer sentences do not run wild."""
 
@@ -67,7 +69,7 @@ def plain_of(text: str, glossary: Glossary) -> _Plain:
         return _Plain("", flat, "")
     shout = _is_shouted(core)
     if shout:
-        core = re.sub(r"\w", lambda first: first[0].upper(), core.lower(), count=1)
+        core = _lowered(core, _uses(core, glossary))
     stop = len(core.split()) <= 2 and core[-1].isalnum() and core[-1].isascii()
     return _Plain(core + "." * stop, lead, tail, shout, stop, tuple(_uses(core, glossary)))
 
@@ -76,10 +78,20 @@ def _is_shouted(text: str) -> bool:
     return len(text.split()) > 1 and text.isupper() and sum(character.isalpha() for character in text) > 5
 
 
+def _lowered(text: str, uses: Sequence[Use]) -> str:
+    """`text` as a sentence that is not shouted; terms stay as they are."""
+    lowered, end = "", 0
+    for use in uses:
+        lowered += text[end : use.start].lower() + use.written
+        end = use.end
+    lowered += text[end:].lower()
+    return re.sub(r"\w", lambda first: first[0].upper(), lowered, count=1)
+
+
 def _uses(text: str, glossary: Glossary) -> list[Use]:
     kept = [Use(Term(match[0], match[0]), match.start(), match.end(), match[0]) for match in _KEPT.finditer(text)]
     terms = [use for use in glossary.uses(text) if not any(use.start < k.end and k.start < use.end for k in kept)]
-    return sorted([*kept, *terms], key=lambda use: use.start)
+    return sorted([*kept[:_MOST_KEPT], *terms], key=lambda use: use.start)
 
 
 def translate(texts: Sequence[str], chain: Chain, glossary: Glossary) -> list[Worded]:
