@@ -18,9 +18,9 @@ from .line_breaks import Unit, break_costs, ends_sentence, width
 class Limits:
     """What makes a caption readable; the defaults are the field's usual ones.
 
-    42 characters, 2 lines, 17 characters a second and 7 s are the Netflix Timed Text Style Guide for most Latin-script
-    languages (English TV allows up to 20 characters a second), 0.83 s is its 5/6 s minimum, 80 ms is two frames at 24
-    or 25 a second; the BBC's guidelines (37 to 42 characters, 160–180 words a minute) come out close.
+    42 characters, 2 lines, 17 characters a second, 5/6 s to 7 s and two frames between captions are the Netflix Timed Text
+    Style Guide's for most Latin-script languages (its English guide allows 20 characters a second); the BBC Subtitle
+    Guidelines' 37 characters and 160 to 180 words a minute come out close.
     """
 
     max_chars: int = 42
