@@ -111,7 +111,17 @@ def test_another_speaker_or_language_ends_a_sentence() -> None:
 
 def test_dialogue_lines_of_a_subtitle_are_sentences() -> None:
     assert texts(joined([transcript("- Are you there\n- Yes, I am")])) == ["- Are you there", "- Yes, I am"]
+    assert texts(joined([transcript("- Are you there? - Yes, I am.")])) == ["- Are you there?", "- Yes, I am."]
+    assert texts(joined([transcript("It is late - is it not? - so we sleep.")])) == [
+        "It is late - is it not? - so we sleep."
+    ]
     assert texts(joined(utterances("Are you there?", "- Yes, I am."))) == ["Are you there?", "- Yes, I am."]
+
+
+def test_dots_that_lead_from_one_subtitle_to_the_next_are_taken_out() -> None:
+    first, second = utterances("The storm of 1799...", "...sank 70 ships.")
+    assert texts(joined([first, second])) == ["The storm of 1799 sank 70 ships."]
+    assert texts(joined(utterances("The storm…", "And then?"))) == ["The storm…", "And then?"]
 
 
 def test_a_false_full_stop_before_a_small_letter_becomes_a_comma() -> None:
@@ -232,8 +242,9 @@ def test_no_word_is_lost_and_times_never_run_backwards(pieces: list[tuple[str, i
         now = transcripts[-1].end_ms
     sentences = joined(transcripts, Bounds(lookahead=lookahead, max_chars=60))
     said = "".join("".join(one.text.split()) for one in transcripts)
-    # Only a false full stop between two utterances may turn into a comma.
-    assert "".join(w.text for s in sentences for w in s.words).replace(",", ".") == said.replace(",", ".")
+    # Only marks on both sides of a cut may change.
+    marks = str.maketrans("", "", ".,…")
+    assert "".join(w.text for s in sentences for w in s.words).translate(marks) == said.translate(marks)
     times = [time for s in sentences for time in (s.start_ms, s.end_ms)]
     assert times == sorted(times)
     for sentence in sentences:

@@ -373,7 +373,7 @@ def test_no_text_is_lost_whatever_is_said(utterances: list[tuple[str, int, bool]
     out = run(session(transcripts), to="tlh", engine="stub", preset=preset, no_cache=True)
     assert [record for record in out if isinstance(record, Transcript)] == transcripts
     made = translations(out)
-    plain = str.maketrans({",": ".", "\u0307": None})
+    plain = str.maketrans(dict.fromkeys(".,…̇"))  # marks on both sides of a cut may change
     heard = "".join("".join(one.text.split()) for one in transcripts).casefold().translate(plain)
     assert "".join("".join(one.source_text.split()) for one in made).casefold().translate(plain) == heard
     assert len({one.id for one in made}) == len(made)

@@ -30,8 +30,8 @@ def test_what_holds_no_words_stays_as_it_is(chain: Chain) -> None:
 
 
 def test_edges_are_put_back(chain: Chain) -> None:
-    assert translated(chain, "♪ Good morning. ♪", "- Good morning.", "😀 Good morning. 🎉") == [
-        "♪ Bom dia. ♪", "- Bom dia.", "😀 Bom dia. 🎉",
+    assert translated(chain, "♪ Good morning. ♪", "- Good morning.", "😀 Good morning. 🎉", "...good morning.") == [
+        "♪ Bom dia. ♪", "- Bom dia.", "😀 Bom dia. 🎉", "...Bom dia.",
     ]  # fmt: skip
 
 

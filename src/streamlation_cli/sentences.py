@@ -186,7 +186,7 @@ class Joiner:
             if self._tokens and _ends_sentence(self._tokens, token, self._bounds.max_pause_ms):
                 yield from self.flush()
             if self._tokens and self._tokens[-1].source_id != token.source_id:
-                self._tokens[-1] = _without_false_stop(self._tokens[-1])
+                self._tokens[-1], token = _seamless(self._tokens[-1], token)
             self._tokens.append(token)
             yield from self._cut()
         if self._known_whole():
@@ -273,6 +273,8 @@ def _ends_sentence(tokens: Sequence[Token], following: Token, max_pause_ms: int)
     begins = "\n" in following.glue or following.source_id != tokens[-1].source_id
     if "\n" in following.glue and following.text[0] in "-–—":
         return True  # another speaker's line of a subtitle
+    if following.text in "-–—" and tokens[0].text[0] in "-–—" and _ENDING.search(tokens[-1].text):
+        return True  # the same, where its lines were put on one
     if not begins and not any(character.isalnum() or character in "([¿¡" for character in following.text):
         return False  # a quotation mark, a dash or an emoji belongs to what stands before it
     text = _line(tokens[-6:])
@@ -312,17 +314,23 @@ def _is_abbreviation(word: str) -> bool:
     )
 
 
-def _without_false_stop(token: Token) -> Token:
-    """The full stop that a recogniser puts where it was cut off, as the comma it stands for in a sentence that goes on."""
-    word = token.text
+def _seamless(last: Token, following: Token) -> tuple[Token, Token]:
+    """The words on both sides of a cut in a sentence, without the marks that only the cut is to blame for.
+
+    A recogniser puts a full stop where it was cut off, which stands for a comma; a subtitle that goes on in the next one
+    ends in dots and begins with dots.
+    """
+    head, tail = following.text.lstrip(".…"), last.text.rstrip(".…")
+    if head != following.text and head and tail != last.text and tail:
+        return replace(last, text=tail), replace(following, text=head)
+    word = last.text
     if len(word) < 2 or not word.endswith(".") or "." in word[:-1] or _is_abbreviation(word):
-        return token
-    return replace(token, text=word[:-1] + ",")
+        return last, following
+    return replace(last, text=word[:-1] + ","), following
 
 
 def _is_lower(word: str) -> bool:
-    stripped = word.lstrip(_OPENERS)
-    return stripped[:1].islower()
+    return word.lstrip(_OPENERS + ".…")[:1].islower()
 
 
 def _line(tokens: Iterable[Token]) -> str:

@@ -91,15 +91,22 @@ def route(engine: str, model: str, source: str, target: str) -> Route:
     """
     source, target = primary(source), primary(target)
     known: list[Offer] = []
-    for offer in offers(engine, model):
+    for offer in offers(engine, model):  # one by one: a folder of many languages takes a while to look into
         if offer.covers(source, target):
             return (Leg(offer, source, target),)
         known.append(offer)
+    legs = _through_english(source, target, known)
+    if legs is None:
+        raise PairMissing(_how_to_get(source, target, known))
+    return legs
+
+
+def _through_english(source: str, target: str, known: Sequence[Offer]) -> Route | None:
     first = next((offer for offer in known if offer.covers(source, PIVOT)), None)
     second = next((offer for offer in known if offer.covers(PIVOT, target)), None)
-    if first and second and PIVOT not in (source, target):
-        return Leg(first, source, PIVOT), Leg(second, PIVOT, target)
-    raise PairMissing(_how_to_get(source, target, known))
+    if first is None or second is None or PIVOT in (source, target):
+        return None
+    return Leg(first, source, PIVOT), Leg(second, PIVOT, target)
 
 
 def pairs(engine: str, model: str) -> Iterator[tuple[str, str, str, str]]:
@@ -114,8 +121,9 @@ def pairs(engine: str, model: str) -> Iterator[tuple[str, str, str, str]]:
                     yield source, target, offer.engine, offer.model
     for source in sorted({source for source, target in direct if target == PIVOT}):
         for target in sorted({target for pivot, target in direct if pivot == PIVOT}):
-            if source != target and (source, target) not in direct:
-                legs = route(engine, model, source, target)
+            if source == target or (source, target) in direct:
+                continue
+            if legs := _through_english(source, target, known):
                 yield source, target, _chain(legs, "engine"), _chain(legs, "model")
 
 

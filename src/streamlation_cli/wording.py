@@ -21,7 +21,7 @@ VERSION = 1
 """Part of the cache key: raised with every change here that changes a translation."""
 
 _EMOJI = "\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\u200d\ufe0f\u20e3"
-_LEAD = re.compile(rf"(?:[\s♪♫•*#~=|>{_EMOJI}]|[-–—](?=\s))*")
+_LEAD = re.compile(rf"(?:[\s♪♫•*#~=|>{_EMOJI}]|[-–—](?=\s)|\.{{2,}}|…)*")
 _TAIL = re.compile(rf"[\s♪♫•*#~=|{_EMOJI}]*$")
 _KEPT = re.compile(
     r"https?://[^\s<>\"]*[\w/]|www\.[^\s<>\"]*[\w/]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?<!\w)[@#]\w*[^\W\d]\w*"
