@@ -129,16 +129,38 @@ def test_trimming_keeps_the_sound_and_little_else() -> None:
     assert waveform.trimmed(silence[:0], rate).size == 0
 
 
+@pytest.mark.parametrize("rate", [16_000, 22_050, 48_000])
+def test_loudness_is_that_of_the_standard(rate: int) -> None:
+    """A 997 Hz sine of full scale in one channel is −3.01 LUFS (ITU-R BS.1770); K weighting turns bass down."""
+    assert waveform.loudness_lufs(tone(2.0, rate, 997.0, 1.0), rate) == pytest.approx(-3.01, abs=0.1)
+    assert waveform.loudness_lufs(tone(2.0, rate, 997.0, 0.1), rate) == pytest.approx(-23.01, abs=0.1)
+    assert waveform.loudness_lufs(tone(2.0, rate, 40.0, 1.0), rate) < -7
+    with_pause = np.concatenate((tone(2.0, rate, 997.0, 0.1), np.zeros(4 * rate, np.float32)))
+    assert waveform.loudness_lufs(with_pause, rate) == pytest.approx(-23.01, abs=0.2)
+    assert waveform.loudness_lufs(np.zeros(rate, np.float32), rate) == -120
+
+
 @pytest.mark.parametrize("amplitude", [0.003, 0.1, 0.9])
-def test_speech_is_brought_to_one_level_below_the_ceiling(amplitude: float) -> None:
+def test_speech_is_brought_to_one_loudness(amplitude: float) -> None:
     rate = 22_050
     sound = np.concatenate((tone(1.0, rate, amplitude=amplitude), np.zeros(rate, np.float32)))
     levelled = waveform.levelled(sound, rate, 0.7)
-    rms = 20 * np.log10(np.sqrt((levelled[:rate] ** 2).mean()))
-    assert rms == pytest.approx(waveform.SPEECH_LEVEL_DBFS, abs=0.3)
-    spike = sound.copy()
-    spike[5] = 1.0
-    assert np.abs(waveform.levelled(spike * amplitude, rate, 0.25)).max() <= 0.25 + 1e-6
+    assert waveform.loudness_lufs(levelled, rate) == pytest.approx(waveform.SPEECH_LUFS, abs=0.1)
+    silence = np.zeros(rate, np.float32)
+    assert np.array_equal(waveform.levelled(silence, rate, 0.7), silence)
+
+
+@pytest.mark.parametrize("ceiling", [0.7, 0.3])
+def test_peaks_are_limited_without_a_step(ceiling: float) -> None:
+    rate = 22_050
+    sound = tone(2.0, rate, 300.0, 0.05)
+    sound[rate // 2 : rate // 2 + 200] *= 16  # a burst
+    levelled = waveform.levelled(sound, rate, ceiling)
+    assert 0.9 * ceiling < np.abs(levelled).max() <= ceiling + 1e-6
+    gains = levelled[1:] / np.where(np.abs(sound[1:]) > 0.01, sound[1:], np.nan)
+    gains = gains[~np.isnan(gains)]
+    assert gains.max() / gains.min() > 1.5, "nothing was limited"
+    assert np.abs(np.diff(gains)).max() < 0.05 * gains.max()
 
 
 @pytest.mark.parametrize("tempo", [0.9, 1.1, 1.35])

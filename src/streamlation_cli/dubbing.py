@@ -81,10 +81,10 @@ class Dubbing:
         yield record
         if isinstance(record, Header):
             yield Status(self._session, stage=STAGE, state="running")
-            for target in self._targets:
-                self._files.append(AudioFile(target.of(self._session), 1 if self._original is None else 2))
             if record.target_language:
                 self._cast.speaker(record.target_language)  # a voice that is missing shows before any work is done
+            for target in self._targets:
+                self._files.append(AudioFile(target.of(self._session), 1 if self._original is None else 2))
         elif self._original is not None and _is_sound(record):
             assert isinstance(record, Packet | Pcm)
             self._original.feed(record)

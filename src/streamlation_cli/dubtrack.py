@@ -31,6 +31,10 @@ PEAK = 0.7
 """Ceiling of the voice: with the original at most this far below full scale, their sum cannot clip."""
 
 
+_OVERSHOOT = 0.96
+"""Room for what resampling adds to a peak."""
+
+
 class Bed(Protocol):
     """The sound under the voice."""
 
@@ -61,7 +65,7 @@ class DubTrack:
         self._duck_db = duck_db
         self._voices: deque[_Voice] = deque()
         self._written = 0
-        self._ceiling = PEAK if bed is None else min(PEAK, 1 - 10 ** (-duck_db / 20))
+        self._ceiling = PEAK if bed is None else min(PEAK, _OVERSHOOT * (1 - 10 ** (-duck_db / 20)))
 
     @property
     def ceiling(self) -> float:

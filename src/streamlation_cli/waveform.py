@@ -5,6 +5,7 @@ Mono audio throughout, shape (samples,), float32 in [-1, 1] unless said otherwis
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 
@@ -13,10 +14,15 @@ import numpy.typing as npt
 
 Mono = npt.NDArray[np.float32]
 
-SPEECH_LEVEL_DBFS = -20.0
-"""Root mean square level of dubbed speech, pauses left out; about −19 LUFS for one voice."""
+SPEECH_LUFS = -19.0
+"""Loudness of dubbed speech by ITU-R BS.1770, as one channel; −16 where two channels have it."""
+
+LIMITED_DB = 6.0
+"""How far peaks are turned down to reach it; a voice with higher ones stays softer."""
 
 _FRAME_S = 0.01
+_LOUDNESS_FRAME_S = 0.1
+_LOOK_AHEAD_MS = 5
 _SILENCE_BELOW_PEAK_DB = 40.0
 _ABSOLUTE_SILENCE = 1e-4
 _KEPT_EDGE_S = 0.02
@@ -50,19 +56,56 @@ def _frame_peaks(samples: Mono, frame: int) -> Mono:
     return peaks
 
 
+def loudness_lufs(samples: Mono, sample_rate_hz: int) -> float:
+    """Loudness by ITU-R BS.1770: K-weighted, what is 10 dB below the rest left out; −120 for silence."""
+    size = 1 << max(1, len(samples) - 1).bit_length()
+    spectrum = np.fft.rfft(samples, size)
+    heard = np.fft.irfft(spectrum * _k_weights(size, sample_rate_hz), size)[: len(samples)]
+    frame = max(1, int(sample_rate_hz * _LOUDNESS_FRAME_S))
+    powers = (np.pad(heard, (0, -len(heard) % frame)).reshape(-1, frame) ** 2).mean(axis=1)
+    powers = powers[powers > 10 ** ((-70 + 0.691) / 10)]
+    if powers.size == 0:
+        return -120.0
+    powers = powers[powers > powers.mean() / 10]
+    return float(-0.691 + 10 * np.log10(powers.mean()))
+
+
+@functools.lru_cache(maxsize=8)
+def _k_weights(size: int, sample_rate_hz: int) -> npt.NDArray[np.float64]:
+    """Gain of the K filter at each frequency of a real transform of `size` samples: the standard's filters at 48 kHz."""
+    z = np.exp(-2j * np.pi * np.fft.rfftfreq(size, 1 / sample_rate_hz) / 48_000)
+    shelf = (1.53512485958697 - 2.69169618940638 * z + 1.19839281085285 * z**2) / (
+        1 - 1.69065929318241 * z + 0.73248077421585 * z**2
+    )
+    high_pass = (1 - 2 * z + z**2) / (1 - 1.99004745483398 * z + 0.99007225036621 * z**2)
+    gains: npt.NDArray[np.float64] = np.abs(shelf * high_pass)
+    return gains
+
+
 def levelled(samples: Mono, sample_rate_hz: int, ceiling: float) -> Mono:
-    """At `SPEECH_LEVEL_DBFS`, or as loud as peaks below `ceiling` allow."""
-    frame = max(1, int(sample_rate_hz * _FRAME_S))
-    whole = samples[: len(samples) // frame * frame].reshape(-1, frame)
-    if whole.size == 0:
+    """At `SPEECH_LUFS`, peaks limited to `ceiling`; softer where that would take more than `LIMITED_DB` of limiting."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak == 0:
         return samples
-    powers = (whole.astype(np.float64) ** 2).mean(axis=1)
-    spoken = powers[powers > powers.max() * 10 ** (-_SILENCE_BELOW_PEAK_DB / 10)]
-    if spoken.size == 0:
+    gain = 10 ** ((SPEECH_LUFS - loudness_lufs(samples, sample_rate_hz)) / 20)
+    loud = samples * np.float32(min(gain, ceiling / peak * 10 ** (LIMITED_DB / 20)))
+    return _limited(loud, sample_rate_hz, ceiling)
+
+
+def _limited(samples: Mono, sample_rate_hz: int, ceiling: float) -> Mono:
+    """Peaks above `ceiling` turned down, starting 5 ms before them so that nothing is cut."""
+    step = max(1, sample_rate_hz // 1000)
+    peaks = _frame_peaks(samples, step)
+    if peaks.max(initial=0.0) <= ceiling:
         return samples
-    gain = 10 ** (SPEECH_LEVEL_DBFS / 20) / float(np.sqrt(spoken.mean()))
-    peak = float(np.abs(samples).max())
-    return samples * np.float32(min(gain, ceiling / peak))
+    needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-9))
+    windows = np.lib.stride_tricks.sliding_window_view
+    lowest = windows(np.pad(needed, 2 * _LOOK_AHEAD_MS, constant_values=1.0), 2 * _LOOK_AHEAD_MS + 1).min(axis=1)
+    smooth = windows(lowest, 2 * _LOOK_AHEAD_MS + 1).mean(axis=1)
+    centres = (np.arange(len(smooth)) + 0.5) * step
+    gains = np.interp(np.arange(len(samples)), centres, smooth).astype(np.float32)
+    limited: Mono = np.clip(samples * gains, -ceiling, ceiling)
+    return limited
 
 
 def stretched(samples: Mono, sample_rate_hz: int, tempo: float) -> Mono:
