@@ -93,6 +93,7 @@ def utterance_lists(draw: st.DrawFn, timed: bool = True) -> list[Utterance]:
                 end_ms=words[-1].end_ms,
                 text=" ".join(word.text for word in words),
                 words=tuple(words) if timed else (),
+                own_times=not timed and draw(st.booleans()),
                 language=draw(st.sampled_from(["en", "pt", "ja", ""])),
                 speaker=draw(st.sampled_from(["", "", "", "Ana"])),
             )
@@ -322,7 +323,7 @@ def test_own_times_of_a_caption_are_kept() -> None:
         Utterance(start_ms=3000, end_ms=5200, text="- Home.\n- Me too.\u00a0!"),
         Utterance(start_ms=9000, end_ms=9400, text="Bye."),
     ]
-    captions = lay_out(said, media_end_ms=20_000)
+    captions = lay_out([replace(one, own_times=True) for one in said], media_end_ms=20_000)
     assert [(c.start_ms, c.end_ms, c.lines) for c in captions] == [
         (1000, 2920, ("Where are you going?",)),
         (3000, 5200, ("- Home.", "- Me too.\u00a0!")),
@@ -332,15 +333,14 @@ def test_own_times_of_a_caption_are_kept() -> None:
 
 def test_a_caption_too_wide_is_laid_out_anew() -> None:
     text = "This caption of a subtitle file is so very long that two lines are not enough to hold all of it at all."
-    captions = lay_out([Utterance(start_ms=1000, end_ms=8000, text=text, language="en")])
+    captions = lay_out([Utterance(start_ms=1000, end_ms=8000, text=text, language="en", own_times=True)])
     assert len(captions) == 2
     assert captions[0].start_ms == 1000
 
 
 def test_overlapping_captions_are_shown_one_after_the_other() -> None:
-    captions = lay_out(
-        [Utterance(start_ms=1000, end_ms=4000, text="One."), Utterance(start_ms=1500, end_ms=4500, text="Two.")]
-    )
+    said = [Utterance(start_ms=1000, end_ms=4000, text="One."), Utterance(start_ms=1500, end_ms=4500, text="Two.")]
+    captions = lay_out([replace(one, own_times=True) for one in said])
     assert lines(captions) == ["One. Two."]
 
 

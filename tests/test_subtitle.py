@@ -297,6 +297,20 @@ def test_subtitle_files_are_converted_with_their_own_times(tmp_path: Path) -> No
     ]
 
 
+def test_recognised_text_without_word_times_is_laid_out() -> None:
+    audio = {"codec": "mp3float", "sample_rate_hz": 44100, "channels": 2}
+    stdin = ndjson(
+        header(audio=audio),
+        transcript("The boat left early", 1000, 2600),
+        transcript("and nobody saw it go. We waited by the old bridge until the morning.", 2800, 7000),
+        eos(duration_ms=9000),
+    )
+    assert [text for _, _, text in cues_of(streamlation("subtitle", stdin=stdin).ok())] == [
+        "The boat left early\nand nobody saw it go.",
+        "We waited by the old bridge\nuntil the morning.",
+    ]
+
+
 def test_settings() -> None:
     result = streamlation(
         "subtitle", "--max-chars", "12", "--max-lines", "1", "--min-gap", "0.2", "--min-duration", "0.5", stdin=SPOKEN

@@ -25,6 +25,8 @@ class Utterance:
     confidence: float | None = None
     interpolated: bool = False
     """The words' times are guesses, as those of a translation are."""
+    own_times: bool = False
+    """It is a caption already, out of a subtitle file: it stays as it is where it can."""
     second: Utterance | None = None
     """The same in the other language, for bilingual captions; it stands above."""
 

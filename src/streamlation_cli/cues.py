@@ -93,9 +93,12 @@ class Layout:
         return (self._stands_alone(part) or self._stands_alone(before)) and now.start_ms >= last.end_ms
 
     def _stands_alone(self, part: _Part) -> bool:
-        """Whether the utterance is a caption of its own already: it has no word times, fits the lines and is not too long."""
+        """Whether the utterance is a caption of its own already, fits the lines and is not too long."""
         said = part.utterance
-        if said.words or not self.limits.min_gap_ms <= said.end_ms - said.start_ms <= self.limits.max_duration_ms:
+        if (
+            not said.own_times
+            or not self.limits.min_gap_ms <= said.end_ms - said.start_ms <= self.limits.max_duration_ms
+        ):
             return False
         return all(
             len(lines.text(0, len(lines.units))) <= lines.max_lines

@@ -175,7 +175,7 @@ class _Handler:
         # What may still change is not laid out.
         if not record.final or isinstance(record, Transcript) != (self._text == "transcript"):
             return
-        utterance = _utterance(record, bilingual=self._text == "both")
+        utterance = _utterance(record, self._header, bilingual=self._text == "both")
         self._language = self._language or utterance.language
         for output in self._outputs:
             output.utterance(utterance)
@@ -247,11 +247,12 @@ def _text_of(header: Header, options: Options) -> str:
     return options.text
 
 
-def _utterance(record: Transcript | Translation, bilingual: bool) -> Utterance:
+def _utterance(record: Transcript | Translation, header: Header, bilingual: bool) -> Utterance:
     said = Utterance(
         start_ms=record.start_ms, end_ms=record.end_ms, text=record.text, words=record.words, speaker=record.speaker,
         language=record.target_language if isinstance(record, Translation) else record.language,
         confidence=record.confidence, interpolated=isinstance(record, Translation),
+        own_times=not record.words and header.audio is None,
     )  # fmt: skip
     if not (bilingual and isinstance(record, Translation)) or record.source_text == record.text:
         return said
