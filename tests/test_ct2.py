@@ -6,11 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import ctranslate2
 import pytest
 
 from streamlation_cli.engines import ct2
 from streamlation_cli.engines.ct2 import Ct2Translator, layout_of
-from streamlation_cli.errors import ModelMissing, PairMissing, UsageError
+from streamlation_cli.errors import ModelMissing, PairMissing, Unavailable, UsageError
 
 MODELS = Path(__file__).parent.parent / "testdata" / "models"
 OPUS = MODELS / "tiny-opus-en-es"
@@ -69,6 +70,14 @@ def test_a_model_of_several_targets() -> None:
     assert (layout.kind, layout.languages, layout.source_token) == ("opus", ("es", "fr"), False)
     assert translate(OPUS, "en", "es", list(PHRASES)) == [spanish for spanish, _ in PHRASES.values()]
     assert translate(OPUS, "en", "fr", list(PHRASES)) == [french for _, french in PHRASES.values()]
+
+
+def test_vocabularies_apart(tmp_path: Path) -> None:
+    shutil.copytree(OPUS, tmp_path / "apart")
+    shared = tmp_path / "apart" / "shared_vocabulary.json"
+    (tmp_path / "apart" / "target_vocabulary.json").write_bytes(shared.read_bytes())
+    shared.rename(tmp_path / "apart" / "source_vocabulary.json")
+    assert translate(tmp_path / "apart", "en", "fr", ["Good night."]) == ["Bonne nuit."]
 
 
 @pytest.mark.parametrize(("folder", "source", "target"), [(OPUS, "en", "es"), (NLLB, "fr", "en"), (NLLB, "es", "fr")])
@@ -154,6 +163,12 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "odd" / "source.spm").write_bytes(b"no pieces")
     with pytest.raises(ModelMissing, match="not a SentencePiece model"):
         Ct2Translator(tmp_path / "odd", source="en", target="es", device="cpu")
+
+
+@pytest.mark.skipif(ctranslate2.get_cuda_device_count() > 0, reason="there is a GPU")
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(Unavailable, match="--device cuda: CUDA"):
+        Ct2Translator(OPUS, source="en", target="es", device="cuda")
 
 
 def test_a_compute_type_that_does_not_exist() -> None:

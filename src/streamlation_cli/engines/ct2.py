@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ModelMissing, PairMissing, UsageError
+from ..errors import ModelMissing, PairMissing, Unavailable, UsageError
 from ..languages import primary
 from . import needs_extra
 
@@ -89,7 +89,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _vocabulary(folder: Path) -> list[str]:
-    for name in ("shared_vocabulary", "target_vocabulary"):
+    for name in ("shared_vocabulary", "source_vocabulary"):  # a target token before the text is a source token
         for suffix in (".json", ".txt"):
             path = folder / (name + suffix)
             if path.is_file():
@@ -110,7 +110,7 @@ class Ct2Translator:
     """One direction of one pair. Several directions of one multilingual model share its weights.
 
     Raises ModelMissing where `folder` holds no usable model, PairMissing where it lacks a language, UsageError for a
-    device or compute type that is not there, Unavailable where a library is missing.
+    compute type that the device does not have, Unavailable where the device or a library is missing.
     """
 
     max_chars = 400
@@ -130,7 +130,7 @@ class Ct2Translator:
         self._before, self._prefix = _language_marks(layout, folder, source, target)
         self._after = [_END] if layout.add_end else []
         self._beam_size = beam_size
-        self._weights = _weights(folder, device, compute_type or "default", threads)
+        self._weights = _weights(folder, device, compute_type or "auto", threads)
         self._encode, self._decode = _pieces(layout.source_spm)[0], _pieces(layout.target_spm)[1]
         self.identity = (
             f"ct2:{self._weights.version}:{self._weights.sha256}:{self._weights.compute_type}:{source}-{target}:"
@@ -199,6 +199,8 @@ class _Weights:
         except ValueError as error:
             raise UsageError(f"--device {device} --compute-type {compute_type}: {error}") from error
         except RuntimeError as error:
+            if "CUDA" in str(error):
+                raise Unavailable(f"--device {device}: {error}") from error
             raise ModelMissing(f"{folder}: CTranslate2 cannot load it: {error}") from error
         self.version = ctranslate2.__version__
         self.compute_type = self.translator.compute_type
