@@ -306,7 +306,7 @@ def test_recognised_text_without_word_times_is_laid_out() -> None:
         eos(duration_ms=9000),
     )
     assert [text for _, _, text in cues_of(streamlation("subtitle", stdin=stdin).ok())] == [
-        "The boat left early\nand nobody saw it go.",
+        "The boat left early and nobody saw it go.",
         "We waited by the old bridge\nuntil the morning.",
     ]
 
