@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from . import timefit, waveform
 from .cache import Cache, key_of
 from .engines import Synthesizer
+from .errors import TryAgain
 from .phrases import Phrase
 from .timefit import MAX_TEMPO, MIN_TEMPO, Placed, Slot
 from .waveform import Mono
@@ -23,6 +25,9 @@ _INAUDIBLE = 0.03
 
 _STRETCHED = 0.1
 """A voice that takes long to synthesize is stretched for a change up to this, at which nobody hears a difference."""
+
+_TRIES = 3
+"""How often an engine is asked that says it failed only for now."""
 
 _CACHE_VERSION = "speech 1"
 """Changed when what is done to a phrase before it is kept changes."""
@@ -60,7 +65,8 @@ class Speaker:
     def close(self) -> None:
         """Frees the voice."""
         self._engine.close()
-        self._cache.close()
+        if self._cache is not None:
+            self._cache.close()
 
     def speak(
         self, phrases: Sequence[Phrase], free_ms: int, next_start_ms: int | None, ceiling: float, *, last: bool = False
@@ -129,16 +135,27 @@ class Speaker:
 
     def _sound(self, text: str, tempo: float) -> tuple[Mono, int]:
         """Speech of `text` without silence around it, and its sample rate."""
-        key = key_of(_CACHE_VERSION, self._engine.identity, text, f"{tempo:.2f}")
-        kept = self._cache.get_many([key]).get(key)
-        if kept is not None:
-            samples, rate = waveform.unpacked(kept)
-            return waveform.from_s16(samples.tobytes()), rate
-        sound = self._engine.synthesize(text, tempo)
-        # What is kept is what is used, to the last bit: a run with a warm cache gives the same bytes.
-        exact = waveform.to_s16(waveform.trimmed(sound.samples, sound.sample_rate_hz))
-        self._cache.put_many({key: waveform.packed(exact, sound.sample_rate_hz)})
-        return waveform.from_s16(exact.tobytes()), sound.sample_rate_hz
+        if self._cache is None:
+            exact, rate = self._synthesized(text, tempo)
+        else:
+            key = key_of(_CACHE_VERSION, self._engine.identity, text, f"{tempo:.2f}")
+            kept = self._cache.get_many([key]).get(key)
+            if kept is not None:
+                exact, rate = waveform.unpacked(kept)
+            else:
+                exact, rate = self._synthesized(text, tempo)
+                self._cache.put_many({key: waveform.packed(exact, rate)})
+        return waveform.from_s16(exact.tobytes()), rate
+
+    def _synthesized(self, text: str, tempo: float) -> tuple[npt.NDArray[np.int16], int]:
+        """What the engine makes of `text`, trimmed, in the 16 bits that the cache keeps, so that both ways sound the same."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(TryAgain):
+                sound = self._engine.synthesize(text, tempo)
+                break
+        else:
+            sound = self._engine.synthesize(text, tempo)
+        return waveform.to_s16(waveform.trimmed(sound.samples, sound.sample_rate_hz)), sound.sample_rate_hz
 
 
 def _with_breaths(sounds: Sequence[Mono], rate: int) -> list[Mono]:
