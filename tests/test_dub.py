@@ -148,11 +148,11 @@ def test_a_second_run_takes_everything_from_the_cache_and_gives_the_same_bytes(t
         lines = b"".join(ndjson.encode(record) for record in records)  # type: ignore[arg-type]
         made.append((lines, path.read_bytes()))
     assert made[0] == made[1]
-    uncached = run(dub.stage(dub.Options(engine="stub", cache_mb=0)), talk())
+    uncached = run(dub.stage(dub.Options(engine="stub", no_cache=True)), talk())
     assert b"".join(ndjson.encode(record) for record in uncached) == made[0][0]  # type: ignore[arg-type]
-    shaky = dub.Options(engine="stub", cache_mb=0, stub_error_rate=0.3, stub_seed=0)
+    shaky = dub.Options(engine="stub", no_cache=True, stub_error_rate=0.3, stub_seed=0)
     assert speeches(run(dub.stage(shaky), talk())) == speeches(uncached), "a failure that passes was not tried again"
-    failing = dub.Options(engine="stub", cache_mb=0, stub_error_rate=1.0)
+    failing = dub.Options(engine="stub", no_cache=True, stub_error_rate=1.0)
     assert errors(run(dub.stage(failing), talk()))[0].code == "temporary"
 
 

@@ -38,7 +38,7 @@ class Cast:
                 options.engine, options.voice, language, threads=options.threads, device=options.device,
                 stub={"delay_ms": options.stub_delay_ms, "error_rate": options.stub_error_rate, "seed": options.stub_seed},
             )  # fmt: skip
-            self._speakers[language] = Speaker(engine, cache_mb=options.cache_mb)
+            self._speakers[language] = Speaker(engine, caching=not options.no_cache)
         return self._speakers[language]
 
     def close(self) -> None:

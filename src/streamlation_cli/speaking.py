@@ -17,6 +17,9 @@ from .phrases import Phrase
 from .timefit import MAX_TEMPO, MIN_TEMPO, Placed, Slot
 from .waveform import Mono
 
+CACHE_BYTES = 512 * 1024 * 1024
+"""The cache's bound: about five hours of speech."""
+
 _BREATH_MS = 120
 """Pause after a phrase that another of the same utterance follows; trimming took what the engine had there."""
 
@@ -57,9 +60,9 @@ class Spoken:
 class Speaker:
     """An engine's voice with its cache. Not for use from several threads at once."""
 
-    def __init__(self, engine: Synthesizer, *, cache_mb: int) -> None:
+    def __init__(self, engine: Synthesizer, *, caching: bool = True) -> None:
         self._engine = engine
-        self._cache = Cache("speech", cache_mb * 1024 * 1024)
+        self._cache = Cache("speech", CACHE_BYTES) if caching else None
         self.voice = engine.voice
 
     def close(self) -> None:

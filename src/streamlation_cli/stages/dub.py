@@ -11,6 +11,8 @@ faster (at most 1.35 times), then ends late, and later pauses take that back; ut
 `--engine auto` uses Piper where an installed voice speaks the language and eSpeak elsewhere. A bare `pt` is spoken with the
 Brazilian voice and a bare `en` with the American one; say `pt-PT` or `en-GB`, or name a `--voice`, for others.
 
+Speech is kept in the user's cache and made once; `--no-cache` neither reads nor writes it.
+
 Examples:
 
   streamlation translate --to pt < talk.ndjson | streamlation dub -o talk.pt.opus > /dev/null
@@ -55,9 +57,7 @@ class Options:
     duck_db: float = option(
         "--duck-db", 12.0, metavar="DB", minimum=3, maximum=60, help="how far the original goes down under the voice"
     )
-    cache_mb: int = option(
-        "--cache-mb", 512, metavar="MB", minimum=0, help="disk for speech already synthesized; 0: none is kept"
-    )
+    no_cache: bool = option("--no-cache", False, shared=True, help="neither read nor write what engines made before")
     device: str = option("--device", "auto", choices=("auto", "cpu", "cuda"), shared=True, help="where engines run")
     threads: int = option("--threads", 0, metavar="N", minimum=0, shared=True, help="CPU threads; 0: one a core")
     stub_delay_ms: int = option("--stub-delay-ms", 0, metavar="MS", minimum=0, shared=True, help="stub engines: delay")
