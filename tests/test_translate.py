@@ -226,7 +226,9 @@ def test_sessions_are_kept_apart() -> None:
 def test_the_window_changes_no_translation() -> None:
     transcripts = said(*[f"The house number {n} is white. It has {n} doors and" for n in range(12)])
     texts = {
-        batch: [(t.id, t.text, t.words) for t in translations(run(session(transcripts), batch=batch, no_cache=True))]
+        batch: [
+            (t.id, t.text, t.words) for t in translations(run(session(transcripts), batch_size=batch, no_cache=True))
+        ]
         for batch in (0, 1, 5, 64)
     }
     assert len(texts[0]) > 12

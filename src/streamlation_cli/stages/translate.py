@@ -36,6 +36,7 @@ import msgspec
 from .. import glossary as glossaries
 from .. import translators, wording
 from ..cache import Cache, key_of
+from ..engines import StubOptions
 from ..errors import PairMissing, UsageError
 from ..glossary import Glossary, Term
 from ..languages import primary
@@ -51,7 +52,7 @@ CACHE_BYTES = 256_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(StubOptions):
     """See the flags' help."""
 
     to: str = option("--to", "", metavar="LANG", shared=True, help="language to translate into")
@@ -64,9 +65,11 @@ class Options:
         "--preset", "balanced", choices=("latency", "balanced", "accuracy"), shared=True, help="what matters most"
     )
     glossary: str = option("--glossary", "", metavar="FILE", help="terms and their translations, tab-separated")
-    no_cache: bool = option("--no-cache", False, help="neither read nor write the translation cache")
+    no_cache: bool = option("--no-cache", False, shared=True, help="neither read nor write what engines made before")
     pairs: bool = option("--pairs", False, help="list the language pairs that are installed and exit")
-    batch: int = option("--batch", 0, metavar="N", minimum=0, maximum=256, help="sentences together; 0: by the preset")
+    batch_size: int = option(
+        "--batch-size", 0, metavar="N", minimum=0, maximum=256, help="sentences translated together; 0: by the preset"
+    )
     beam_size: int = option("--beam-size", 0, metavar="N", minimum=0, maximum=100, help="ct2 engine; 0: by the preset")
     sentence_chars: int = option(
         "--sentence-chars", 0, metavar="N", minimum=0, maximum=2000, help="longest sentence; 0: by the preset"
@@ -83,19 +86,6 @@ class Options:
         help="such as int8, int8_float16 or float32; fastest by default",
     )
     threads: int = option("--threads", 0, metavar="N", minimum=0, shared=True, help="CPU threads; 0: one a core")
-    stub_delay_ms: int = option("--stub-delay-ms", 0, metavar="MS", minimum=0, shared=True, help="stub engines: delay")
-    stub_error_rate: float = option(
-        "--stub-error-rate",
-        0.0,
-        metavar="P",
-        minimum=0,
-        maximum=1,
-        shared=True,
-        help="stub engines: share of failing calls",
-    )
-    stub_seed: int = option(
-        "--stub-seed", 0, metavar="N", shared=True, help="stub engines: another answer for each seed"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +149,8 @@ class _Work:
             compute_type=options.compute_type,
             threads=options.threads,
             beam_size=options.beam_size or preset.beam_size,
-            stub={
-                "delay_ms": options.stub_delay_ms, "error_rate": options.stub_error_rate, "seed": options.stub_seed,
-            },
-        )  # fmt: skip
+            stub=options.stub_settings(),
+        )
         self.pool = Pool(options.engine, options.model, open_leg)
         self._terms = terms
         self._glossaries: dict[tuple[str, str], Glossary] = {}
@@ -212,7 +200,7 @@ class _Session:
         self._work = work
         self._target = options.to
         self._language = "" if options.from_ == "auto" else options.from_
-        self._batch = options.batch
+        self._batch = options.batch_size
         preset = PRESETS[options.preset]
         self._preset_batch = preset.batch
         self._joiner = Joiner(
