@@ -87,6 +87,12 @@ def test_portuguese_recording_to_english_captions_and_voice(shared: Path, tmp_pa
         assert np.sqrt((part**2).mean()) > 0.01
 
 
+def test_offline_refuses_an_address(tmp_path: Path) -> None:
+    result = streamlation("run", "--offline", "http://localhost:9/a.mp3", "-o", "x.srt", cwd=tmp_path)
+    assert result.status == 69, result
+    assert "--offline" in result.stderr
+
+
 def test_captions_in_the_spoken_language(samples: Path, tmp_path: Path) -> None:
     streamlation("run", samples / "hello_en.flac", "-o", "-", cwd=tmp_path).ok()
     result = streamlation("run", samples / "hello_en.flac", "-o", "-", "--subtitle-format", "vtt", cwd=tmp_path).ok()

@@ -116,7 +116,9 @@ def _parameters(field: str, flag: Flag) -> list[click.Parameter]:
     metavar = flag.metavar or (
         "|".join(flag.choices) if flag.choices else {int: "N", float: "X"}.get(flag.kind, "TEXT")
     )
-    return [click.Option([*names, field], multiple=flag.repeatable, default=None, metavar=metavar, help=flag.help)]
+    # 0 and nothing stand for "by the preset" or "none", which the flag's own words say.
+    shown = f"{flag.help} [{flag.default}]" if flag.default not in (None, "", 0, ()) else flag.help
+    return [click.Option([*names, field], multiple=flag.repeatable, default=None, metavar=metavar, help=shown)]
 
 
 def _run_verb(verb: Verb, given: dict[str, Any], common: dict[str, Any]) -> int:

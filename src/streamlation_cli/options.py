@@ -40,6 +40,7 @@ class Flag:
     shared: bool = False
     """The flag means the same in every stage: `run` takes it once for all of them."""
     kind: type = str
+    default: Any = None
 
 
 def option(
@@ -63,6 +64,7 @@ def option(
     flag = Flag(
         name=name, short=short, help=help, metavar=metavar, choices=choices, minimum=minimum, maximum=maximum,
         repeatable=repeatable, shared=shared, kind=kind or (str if default is None or repeatable else type(default)),
+        default=default,
     )  # fmt: skip
     return dataclasses.field(default=default, metadata={"flag": flag})
 
@@ -76,11 +78,6 @@ def argument(name: str, default: T, *, help: str = "", choices: tuple[str, ...] 
 def flags_of(options_class: type) -> dict[str, Flag]:
     """Field name → flag, in the order of declaration."""
     return {f.name: f.metadata["flag"] for f in dataclasses.fields(options_class) if "flag" in f.metadata}
-
-
-def defaults_of(options_class: type) -> dict[str, Any]:
-    """Field name → default."""
-    return {f.name: f.default for f in dataclasses.fields(options_class) if "flag" in f.metadata}
 
 
 def key_of(flag: Flag) -> str:
