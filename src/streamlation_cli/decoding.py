@@ -60,9 +60,10 @@ class PacketDecoder:
             raise DataError(f"codec {stream.codec!r} cannot be decoded: {reason}") from error
         return context
 
-    def decode(self, record: Packet) -> list[av.AudioFrame] | None:
+    def decode(self, record: Packet, *, warming_up: bool = False) -> list[av.AudioFrame] | None:
         """The frames of a packet, their times in its time base; None where it could not be decoded.
 
+        While `warming_up` after a seek, packets that refer to earlier ones fail as they should and do not count as bad.
         Raises DataError at the first packet where FFmpeg has no such decoder or it does not take its configuration.
         """
         if self._context is None:
@@ -79,7 +80,7 @@ class PacketDecoder:
         try:
             frames = self._context.decode(packet)
         except self._damage:
-            self.bad_packets += 1
+            self.bad_packets += not warming_up
             return None
         self.frames += len(frames)
         return frames

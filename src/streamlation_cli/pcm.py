@@ -88,13 +88,23 @@ class Resampler:
     _PULL_EVERY_S = 0.1  # reaching into the filter graph for every frame costs more than the resampling
 
     def __init__(
-        self, rate_hz: int, sample_format: str, layout: str, channel: Channel = "mix", *, floats: bool = False
+        self,
+        rate_hz: int,
+        sample_format: str,
+        layout: str,
+        channel: Channel = "mix",
+        *,
+        floats: bool = False,
+        skip: int = 0,
     ) -> None:
+        """`skip` source samples are left out first."""
         self.source = (rate_hz, sample_format, layout)
         """What the frames must be."""
         filters = [("aresample", str(SAMPLE_RATE_HZ)), _to_mono("flt" if floats else "s16")]
         if channel != "mix":
             filters.insert(0, ("pan", f"mono|c0=c{_channel_index(channel, layout)}"))
+        if skip:
+            filters.insert(0, ("atrim", f"start_sample={skip}"))
         self._filters = _Filters(rate_hz, sample_format, layout, filters, np.float32 if floats else np.int16)
         self._pull_every = self._PULL_EVERY_S * rate_hz
         self._waiting = 0

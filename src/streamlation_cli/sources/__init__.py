@@ -58,12 +58,19 @@ class Opening:
     format: str = ""
     timeout: tuple[float, float] | None = None
     """Seconds to open, seconds a read may stall."""
+    seekable: bool = True
+    """Whether one can go back and forth in it."""
     remote: bool = False
     """An error while reading is the network's, not damage."""
     path: str = ""
     """Path of a local file."""
     text: Callable[[], bytes] | None = None
     """Reads the whole input; for subtitle files."""
+
+    def close(self) -> None:
+        """Lets go of what was opened to be read."""
+        if not isinstance(self.file, str):
+            self.file.close()
 
 
 class Media(Protocol):
@@ -120,7 +127,11 @@ def open_media(request: Request) -> Media:
         return Captions(request, opening)
     from .container import Container
 
-    return Container(request, opening)
+    try:
+        return Container(request, opening)
+    except BaseException:
+        opening.close()
+        raise
 
 
 def transport_of(name: str) -> str:

@@ -31,7 +31,7 @@ _TS_DISCONT = 0x0200
 """FFmpeg's flag of formats whose clock may start anywhere and jump."""
 _FAR_START_S = 24 * 3600.0
 """A clock that starts later than this shows the time of day, not a place in the recording."""
-_PREROLL_S = 1.0
+_PREROLL_MS = 1000
 """How much before `--start` decoding begins: decoders and the resampler need a while until their output is right."""
 _POSTROLL_S = 0.1
 _MISSING_S = 0.25
@@ -67,7 +67,7 @@ class Container:
         try:
             self._choose()
         except BaseException:
-            self.close()
+            self._container.close()
             raise
 
     def _choose(self) -> None:
@@ -99,7 +99,6 @@ class Container:
         request = self._request
         streams: list[Stream] = [self._audio] + ([self._video] if self._video is not None else [])
         offsets = {s.index: round(Fraction(self._offset_s) / (s.time_base or Fraction(1, 1000))) for s in streams}
-        self._seek()
         end_s = None if request.end_ms is None else request.end_ms / 1000 + _POSTROLL_S
         progress = Progress()
         sequence = corrupt = 0
@@ -116,21 +115,21 @@ class Container:
                 break
             if packet is None:
                 break
-            if packet.size == 0:
-                continue
             is_audio = packet.stream_index == self._audio.index
             record = _record(packet, request.session, sequence, is_audio, offsets[packet.stream_index])
+            start_s = None if record.pts is None else record.pts * record.time_base[0] / record.time_base[1]
             if is_audio:
-                start_s = None if record.pts is None else record.pts * record.time_base[0] / record.time_base[1]
                 if end_s is not None and start_s is not None and start_s >= end_s:
                     break
                 progress.follow(start_s, self._length_s(record))
+                if progress.end_s * 1000 <= request.start_ms - _PREROLL_MS:
+                    continue
                 self.end_ms = _clip(round(progress.end_s * 1000), request)
                 # The last samples of a stream without end are no damage.
                 corrupt += packet.is_corrupt and not self._is_pcm
             sequence += 1
             yield record
-        if self.end_ms is None:
+        if self.end_ms is None or self.end_ms <= request.start_ms:
             raise DataError(broken or self._nothing())
         if damage := self._damage(broken, corrupt, progress):
             message = f"{self._opening.name}: {damage}; the rest is kept"
@@ -139,6 +138,7 @@ class Container:
     def close(self) -> None:
         """Closes the input."""
         self._container.close()
+        self._opening.close()
 
     def _length_s(self, record: Packet) -> float:
         """How much sound is in a packet; the last one's padding is left out, which not every container subtracts."""
@@ -150,18 +150,38 @@ class Container:
         return length_s
 
     def _demux(self, streams: list[Stream]) -> Iterator[av.Packet[Any]]:
-        return self._container.demux(streams)
+        """The packets from where decoding must begin, empty ones left out."""
+        first: list[av.Packet[Any]] = []
+        packets = self._container.demux(streams)
+        if self._seek():
+            for packet in packets:
+                if packet.size:
+                    first.append(packet)
+                    if packet.stream_index == self._audio.index:
+                        break
+            if first and self._starts_late(first[-1]):
+                # The index was wrong, so everything before the start is read and dropped.
+                first.clear()
+                self._container.seek(0)
+                packets = self._container.demux(streams)
+        yield from first
+        yield from (packet for packet in packets if packet.size)
 
-    def _seek(self) -> None:
-        """To the last packet from which decoding is right at the start; the stage that decodes drops what is before it."""
-        start_s = self._request.start_ms / 1000 - _PREROLL_S
-        if start_s <= 0:
-            return
-        start_s += self._offset_s
+    def _seek(self) -> bool:
+        """To the last packet from which decoding is right at the start; whether that worked."""
+        start_s = (self._request.start_ms - _PREROLL_MS) / 1000
+        if start_s <= 0 or not self._opening.seekable:
+            return False
         try:
-            self._container.seek(int(start_s * 1_000_000))
+            self._container.seek(int((start_s + self._offset_s) * 1_000_000))
         except self._errors:
-            return  # a pipe cannot seek: everything before the start is read and dropped
+            return False
+        return True
+
+    def _starts_late(self, packet: av.Packet[Any]) -> bool:
+        if packet.pts is None:
+            return True
+        return float(packet.pts * packet.time_base) - self._offset_s > self._request.start_ms / 1000
 
     def _nothing(self) -> str:
         name = self._opening.name

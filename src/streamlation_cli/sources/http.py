@@ -2,38 +2,114 @@
 
 from __future__ import annotations
 
+import base64
+import errno
+import os
 import re
+import ssl
+import tempfile
 import urllib.error
 import urllib.request
 from functools import partial
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from http.client import HTTPException, HTTPResponse
+from typing import BinaryIO, cast
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from ..errors import DataError, InputMissing, OfflineRefused, StreamlationError, TryAgain, Unavailable
-from . import Opening, Request, raw, text_format_of
+from . import SUBTITLE_FORMATS, Opening, Request, raw, text_format_of
 
+_BLOCK_BYTES = 1 << 16
+_RECONNECT = {
+    "reconnect": "1",
+    "reconnect_on_network_error": "1",
+    "reconnect_delay_max": "2",
+    "reconnect_max_retries": "2",
+}
 _MAX_TEXT_BYTES = 64 * 1024 * 1024
 _SECRET = re.compile(r"token|secret|signature|^sig$|password|passwd|^key$|api_?key|auth|credential", re.IGNORECASE)
 
 
 def opening(request: Request) -> Opening:
-    """How to open an address; raises OfflineRefused under `--offline`."""
+    """How to open an address.
+
+    Raises OfflineRefused under `--offline`, InputMissing, Unavailable or TryAgain where the server does not give it.
+    """
     name = public_name(request.input)
     if request.offline:
         raise OfflineRefused(f"{name}: --offline was given and this address is on the network")
+    failure = partial(_failure, name)
+    try:
+        reply = _ask(request.input, request.timeout_s)
+    except (OSError, ValueError, HTTPException) as error:
+        raise failure(error) from error
+    format = request.format or text_format_of(urlsplit(request.input).path)
+    length = reply.headers.get("Content-Length", "")
+    file: str | BinaryIO
+    if format in SUBTITLE_FORMATS or reply.status == 206 or not length.isdigit():
+        file = _ascii_only(request.input)
+        if format not in SUBTITLE_FORMATS:
+            reply.close()
+    else:
+        file = cast(BinaryIO, Spool(reply, int(length)))
     return Opening(
-        file=_ascii_only(request.input),
+        file=file,
+        seekable=not isinstance(file, str) or reply.status == 206,
         name=name,
-        failure=partial(_failure, name),
-        options={
-            # A connection that breaks is taken up where it broke, within a few seconds.
-            "reconnect": "1", "reconnect_on_network_error": "0", "reconnect_delay_max": "2", "reconnect_max_retries": "2",
-            **raw.options(request),
-        },
-        format=request.format or text_format_of(urlsplit(request.input).path),
+        failure=failure,
+        # A connection that breaks is taken up where it broke, within a few seconds. Without the second option FFmpeg loses
+        # the first packet of an MP4 whose index is at the end.
+        options={**_RECONNECT, **raw.options(request)} if isinstance(file, str) else raw.options(request),
+        format=format,
         timeout=(request.timeout_s, request.timeout_s),
         remote=True,
-        text=partial(_fetch, request.input, request.timeout_s),
-    )  # fmt: skip
+        text=partial(_text, reply, name),
+    )
+
+
+class Spool:
+    """What a server that cannot send parts of a file is sending, kept in a nameless temporary file so that one can go back.
+
+    FFmpeg must go back in some files, such as an MP4 with its index at the end.
+    """
+
+    def __init__(self, reply: HTTPResponse, length: int) -> None:
+        self._reply = reply
+        self._length = length
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this object
+        self._fetched = 0
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes from where it stands; none at the end. Raises OSError where the server breaks off."""
+        self._fetch(min(self._position + size, self._length))
+        self._file.seek(self._position)
+        data = self._file.read(size)
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Goes to a place as files do."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Where it stands."""
+        return self._position
+
+    def close(self) -> None:
+        """Hangs up."""
+        self._reply.close()
+        self._file.close()
+
+    def _fetch(self, end: int) -> None:
+        self._file.seek(self._fetched)
+        while self._fetched < end:
+            block = self._reply.read(min(_BLOCK_BYTES, self._length - self._fetched))
+            if not block:
+                raise ConnectionResetError(errno.ECONNRESET, "the server broke off")
+            self._file.write(block)
+            self._fetched += len(block)
 
 
 def public_name(address: str) -> str:
@@ -55,12 +131,24 @@ def _ascii_only(address: str) -> str:
     return quote(address, safe="!#$%&'()*+,/:;=?@[]~-._")
 
 
-def _fetch(address: str, timeout_s: float) -> bytes:
+def _ask(address: str, timeout_s: float) -> HTTPResponse:
+    """The server's answer to a request for the input from its first byte; status 206 where it can send parts."""
+    parts = urlsplit(address)
+    user, _, host = parts.netloc.rpartition("@")
+    headers = {"Range": "bytes=0-", "User-Agent": "streamlation"}
+    if user:
+        headers["Authorization"] = "Basic " + base64.b64encode(unquote(user).encode()).decode()
+    plain = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
     # The scheme is http or https: the registry of transports let nothing else through.
-    with urllib.request.urlopen(_ascii_only(address), timeout=timeout_s) as reply:
-        data: bytes = reply.read(_MAX_TEXT_BYTES + 1)
+    reply = urllib.request.urlopen(urllib.request.Request(_ascii_only(plain), headers=headers), timeout=timeout_s)
+    return cast(HTTPResponse, reply)
+
+
+def _text(reply: HTTPResponse, name: str) -> bytes:
+    with reply:
+        data = reply.read(_MAX_TEXT_BYTES + 1)
     if len(data) > _MAX_TEXT_BYTES:
-        raise DataError(f"{public_name(address)}: too long to be a subtitle file")
+        raise DataError(f"{name}: too long to be a subtitle file")
     return data
 
 
@@ -69,18 +157,23 @@ def _failure(name: str, error: Exception) -> StreamlationError:
         return error
     kind = type(error).__name__
     if isinstance(error, urllib.error.HTTPError):
+        error.close()
         return _of_status(name, error.code)
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         return _failure(name, error.reason)
     if match := re.fullmatch(r"HTTP(\w+)Error", kind):
         statuses = {"BadRequest": 400, "Unauthorized": 401, "Forbidden": 403, "NotFound": 404, "TooManyRequests": 429}
         return _of_status(name, statuses.get(match[1], 500 if match[1] == "Server" else 410))
+    if isinstance(error, ssl.SSLError):
+        return Unavailable(f"{name}: no secure connection: {error.reason or error}")
     if kind == "ExitError" or isinstance(error, TimeoutError):
         return TryAgain(f"{name}: the server stopped answering; try again, or give it longer with --timeout")
     if isinstance(error, ConnectionError):
         return TryAgain(f"{name}: no connection: {getattr(error, 'strerror', None) or error}; is the server running?")
     if isinstance(error, OSError) and not isinstance(error, ValueError):
         return Unavailable(f"{name}: the server cannot be reached or broke off: {error.strerror or error}")
+    if isinstance(error, HTTPException):
+        return Unavailable(f"{name}: the server does not speak HTTP: {type(error).__name__}")
     return DataError(f"{name}: not media that can be read")
 
 

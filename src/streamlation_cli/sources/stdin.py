@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from ..errors import DataError, InputMissing, StreamlationError
 from . import Opening, Request, raw
@@ -17,8 +17,10 @@ def opening(request: Request) -> Opening:
     from ..stdio import stdin
 
     stream = stdin()
+    whole = _whole_file(stream)
     return Opening(
-        file=_whole_file(stream) or Pipe(stream),  # type: ignore[arg-type]
+        file=whole or cast(BinaryIO, Pipe(stream)),
+        seekable=whole is not None,
         name=NAME,
         failure=_failure,
         options=raw.options(request),
@@ -38,6 +40,9 @@ class Pipe:
     def read(self, size: int) -> bytes:
         """At most `size` bytes; none at the end."""
         return self._stream.read1(size)
+
+    def close(self) -> None:
+        """Standard input stays open: it is not ours."""
 
 
 def _whole_file(stream: io.BufferedReader) -> BinaryIO | None:
