@@ -97,7 +97,7 @@ def route(engine: str, model: str, source: str, target: str) -> Route:
         known.append(offer)
     legs = _through_english(source, target, known)
     if legs is None:
-        raise PairMissing(_how_to_get(source, target, known))
+        raise PairMissing(_how_to_get(engine, source, target, known))
     return legs
 
 
@@ -272,7 +272,7 @@ def _pair_of_files(folder: Path) -> tuple[str, str] | None:
     return None
 
 
-def _how_to_get(source: str, target: str, known: Sequence[Offer]) -> str:
+def _how_to_get(engine: str, source: str, target: str, known: Sequence[Offer]) -> str:
     here = sorted(
         {
             f"{s}→{t}"
@@ -287,9 +287,11 @@ def _how_to_get(source: str, target: str, known: Sequence[Offer]) -> str:
     listed = ", ".join(here[:_LISTED]) + (", …" if len(here) > _LISTED else "")
     legs = [(source, target)] if PIVOT in (source, target) else [(source, PIVOT), (PIVOT, target)]
     lacking = [leg for leg in legs if not any(offer.covers(*leg) for offer in known)]
+    how = "hub:ORG/REPO" if engine == "ct2" else " ".join(f"firefox/{s}-{t}" for s, t in lacking)
+    with_engine = "" if engine == "auto" else f" with engine {engine}"
     return (
-        f"no installed model translates {source}→{target}; available: {listed or 'none'}; get it with: streamlation models "
-        f"pull {' '.join(f'firefox/{s}-{t}' for s, t in lacking)} (see: streamlation models list, translate --pairs)"
+        f"no installed model translates {source}→{target}{with_engine}; available: {listed or 'none'}; get it with: "
+        f"streamlation models pull {how} (see: streamlation models list, translate --pairs)"
     )
 
 

@@ -116,7 +116,7 @@ def listing(options: Options) -> str | None:
         if options.from_ == "auto" or row[0] in ("*", primary(options.from_))
     ]
     if not rows:
-        return "no translation model is installed; see: streamlation models list\n"
+        return "no such pair is installed; see: streamlation models list\n"
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
@@ -245,7 +245,7 @@ class _Session:
     def _language_of(self, transcript: Transcript) -> str:
         language = transcript.language or self._language or self._header.language
         if not language and transcript.text.strip():
-            raise UsageError(f"translate: transcript {transcript.id} names no language; say which with --from LANG")
+            raise UsageError(f"transcript {transcript.id} names no language; say which with --from LANG")
         return language
 
     def _is_copy(self, language: str) -> bool:
