@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamlation_cli.engines import Decoding, Recognition, Samples
 from streamlation_cli.errors import TryAgain
 from streamlation_cli.guard import Doubt, Guard, says_twice
-from streamlation_cli.recognition import BatchRecognizer, even_batches
+from streamlation_cli.recognition import BATCH_S, BatchRecognizer, like_batches
 from streamlation_cli.segmentation import Utterance
 
 GOOD = Recognition(text="the boat left early and nobody saw it", language="en", average_log_probability=-0.2)
@@ -57,16 +59,16 @@ def test_good_text_is_taken_at_once() -> None:
     engine = Scripted(lambda number, decoding: GOOD)
     heard, recognizer = recognized(engine, [utterance(n) for n in range(3)])
     assert heard == [GOOD] * 3
-    assert all(not decoding.padded for _, decoding in engine.asked)
+    assert all(decoding.context == "short" for _, decoding in engine.asked)
     assert (recognizer.tally.utterances, recognizer.tally.retried, recognizer.tally.dropped) == (3, 0, 0)
 
 
 @pytest.mark.parametrize("bad", [LOOP, GUESS, TWICE, WILD])
-def test_bad_text_is_asked_for_again_padded(bad: Recognition) -> None:
-    engine = Scripted(lambda number, decoding: GOOD if decoding.padded or number == 1 else bad)
+def test_bad_text_is_asked_for_again_with_more_context(bad: Recognition) -> None:
+    engine = Scripted(lambda number, decoding: GOOD if decoding.context == "long" or number == 1 else bad)
     heard, recognizer = recognized(engine, [utterance(n) for n in range(3)])
     assert heard == [GOOD] * 3
-    assert [numbers for numbers, decoding in engine.asked if decoding.padded] == [[0, 2]]
+    assert [numbers for numbers, decoding in engine.asked if decoding.context == "long"] == [[0, 2]]
     assert recognizer.tally.retried == 2
 
 
@@ -74,8 +76,8 @@ def test_then_ever_farther_from_the_likeliest_text() -> None:
     engine = Scripted(lambda number, decoding: GOOD if decoding.temperature > 0.5 else LOOP)
     heard, _ = recognized(engine, [utterance(0)])
     assert heard == [GOOD]
-    steps = [(decoding.padded, decoding.temperature) for _, decoding in engine.asked]
-    assert steps == [(False, 0.0), (True, 0.0), (True, 0.2), (True, 0.6)]
+    steps = [(decoding.context, decoding.temperature) for _, decoding in engine.asked]
+    assert steps == [("short", 0.0), ("long", 0.0), ("full", 0.0), ("full", 0.2), ("full", 0.6)]
 
 
 @pytest.mark.parametrize(("always", "kept"), [(LOOP, None), (WILD, None), (GUESS, GUESS), (TWICE, TWICE)])
@@ -95,7 +97,7 @@ def test_silence_is_dropped_without_asking_again() -> None:
 
 def test_a_worse_second_opinion_does_not_win() -> None:
     unsure = Recognition(text="the boat left early", language="en", average_log_probability=-0.7)
-    engine = Scripted(lambda number, decoding: GUESS if decoding.padded else unsure)
+    engine = Scripted(lambda number, decoding: GUESS if decoding.context != "short" else unsure)
     assert recognized(engine, [utterance(0)])[0] == [unsure]
 
 
@@ -108,12 +110,14 @@ def test_order_is_kept_and_batches_are_of_like_length() -> None:
     assert [numbers for numbers, _ in engine.asked] == [[1, 6, 3, 4], [7, 0, 5, 2]]
 
 
-@pytest.mark.parametrize("count", range(40))
-def test_batches_are_even_and_complete(count: int) -> None:
-    batches = even_batches(range(count), 8)
-    assert [item for batch in batches for item in batch] == list(range(count))
-    assert max((len(batch) for batch in batches), default=0) <= 8
-    assert max(map(len, batches), default=0) - min(map(len, batches), default=0) <= 1
+@given(st.lists(st.floats(0.1, 28), max_size=60), st.integers(1, 16))
+def test_batches_are_complete_and_bounded(seconds: list[float], size: int) -> None:
+    order = sorted(range(len(seconds)), key=lambda index: -seconds[index])
+    batches = like_batches(order, seconds, size)
+    assert [item for batch in batches for item in batch] == order
+    for batch in batches:
+        assert 1 <= len(batch) <= size
+        assert len(batch) == 1 or len(batch) * seconds[batch[0]] <= BATCH_S
 
 
 def test_an_unlikely_language_is_heard_again_in_the_sessions() -> None:

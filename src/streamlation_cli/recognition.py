@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +15,8 @@ from .guard import Doubt, Guard
 from .records import SAMPLE_RATE_HZ
 from .segmentation import Utterance
 
+BATCH_S = 48.0
+"""Speech in one batch, with what fills the shorter utterances up: it bounds the memory of an engine's worker."""
 ATTEMPTS = 3
 """How often a batch is tried while the engine says to try again."""
 
@@ -92,9 +93,10 @@ class BatchRecognizer:
         return settled
 
     def _retries(self, decoding: Decoding) -> Iterator[Decoding]:
-        yield replace(decoding, padded=True)
+        yield replace(decoding, context="long")
+        yield replace(decoding, context="full")
         for temperature in self._fallback:
-            yield replace(decoding, padded=True, temperature=temperature)
+            yield replace(decoding, context="full", temperature=temperature)
 
     def _again(
         self, indices: Sequence[int], samples: Sequence[Samples], tries: list[list[Recognition]], attempt: Decoding
@@ -124,7 +126,7 @@ class BatchRecognizer:
     def _in_batches(self, samples: Sequence[Samples], decoding: Decoding) -> list[Recognition]:
         """One recognition each, in order."""
         order = sorted(range(len(samples)), key=lambda index: (-len(samples[index]), index))
-        batches = even_batches(order, self._batch_size)
+        batches = like_batches(order, [seconds_of(one) for one in samples], self._batch_size)
 
         def run(batch: Sequence[int]) -> list[Recognition]:
             return persistently(lambda: self._engine.recognize([samples[index] for index in batch], decoding))
@@ -151,19 +153,22 @@ def persistently(call: Callable[[], list[Recognition]]) -> list[Recognition]:
     return call()
 
 
-def even_batches(order: Sequence[int], size: int) -> list[list[int]]:
-    """Runs of at most `size`, in order and of almost the same length; an even number of them where there is enough.
+def like_batches(order: Sequence[int], seconds: Sequence[float], size: int) -> list[list[int]]:
+    """Runs of at most `size` items, in order, that take at most BATCH_S when each takes as long as the run's first.
 
-    Two workers then finish together, and yet the batches do not depend on how many workers there are.
+    `order`: indices into `seconds`, the longest first.
 
-    >>> even_batches(range(10), 8)
-    [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    >>> like_batches([2, 0, 1, 3], [20.0, 9.0, 20.0, 1.0], 8)
+    [[2, 0], [1, 3]]
     """
-    count = -(-len(order) // size)
-    if count % 2 and len(order) > 3:
-        count += 1
-    bounds = [round(len(order) * k / count) for k in range(count + 1)] if count else [0]
-    return [list(order[low:high]) for low, high in pairwise(bounds)]
+    batches: list[list[int]] = []
+    for index in order:
+        last = batches[-1] if batches else []
+        if last and len(last) < size and (len(last) + 1) * seconds[last[0]] <= BATCH_S:
+            last.append(index)
+        else:
+            batches.append([index])
+    return batches
 
 
 def levelled(utterance: Utterance) -> Samples:

@@ -44,8 +44,8 @@ class Decoding:
     temperature: float = 0.0
     """Above 0 in a retry: how hard to steer away from the likeliest text, which was a loop or a guess. Never by chance:
     the same audio gives the same text."""
-    padded: bool = False
-    """Encode with the model's full context instead of the utterance's own length plus a margin."""
+    context: Literal["short", "long", "full"] = "short"
+    """How much silence the engine is to hear after the utterance: the more, the surer and the slower."""
     initial_prompt: str = ""
     hotwords: str = ""
 
