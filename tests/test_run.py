@@ -100,6 +100,15 @@ def test_captions_in_the_spoken_language(samples: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("output", ["-o -", ""])
+def test_a_closed_or_full_stdout(output: str, samples: Path, tmp_path: Path) -> None:
+    command = f"streamlation run --profile testing '{samples}/talk_en_60s.opus' --from en --preset latency {output}"
+    closed = shell(f"{command} | head -c 20 > /dev/null", cwd=tmp_path)
+    assert (closed.status, closed.stderr) == (0, ""), closed
+    full = shell(f"{command} > /dev/full", cwd=tmp_path)
+    assert (full.status, len(full.stderr.splitlines())) == (74, 1), full
+
+
 def test_records_to_stdout_replay(samples: Path, tmp_path: Path) -> None:
     log = streamlation("run", "--profile", "testing", samples / "hola_es.flac", "--from", "es", "--to", "en").ok()
     assert log.records[0]["type"] == "header"

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .errors import StreamlationError
+from .errors import OutputFailed, StreamlationError
 from .options import Flag, flags_of, settings
 from .stages import BY_NAME, VERBS, Verb
 
@@ -130,13 +130,18 @@ def _run_verb(verb: Verb, given: dict[str, Any], common: dict[str, Any]) -> int:
     runtime.configure_logging(common)
     module = verb.module()
     options = settings(verb.name, module.Options, given, profile)
-    with runtime.Events(common["events"]) as events:
-        if verb.kind == "tool":
-            return int(module.command(options, runtime.wants_text(common["output_form"])))
-        if verb.kind == "chain":
-            code = module.command(options, runtime.Chain(profile, events, common["output_form"], bool(common["quiet"])))
-        else:
-            code = runtime.run_stage(verb, options, events, common["output_form"])
+    try:
+        with runtime.Events(common["events"]) as events:
+            if verb.kind == "tool":
+                return int(module.command(options, runtime.wants_text(common["output_form"])))
+            if verb.kind == "chain":
+                chain = runtime.Chain(profile, events, common["output_form"], bool(common["quiet"]))
+                code = module.command(options, chain)
+            else:
+                code = runtime.run_stage(verb, options, events, common["output_form"])
+    except BrokenPipeError:  # caught here: click would make it exit status 1
+        stdio.discard_stdout()
+        return 0
     return exit_status(code)
 
 
@@ -168,12 +173,11 @@ def _main(arguments: Sequence[str] | None) -> int:
         )
         return _fail(where, error.format_message(), "usage" if error.exit_code == 2 else "no-input")
     except StreamlationError as error:
+        if isinstance(error, OutputFailed):
+            stdio.discard_stdout()
         return _fail("streamlation", error.message, error.code)
     except (stdio.Interrupted, KeyboardInterrupt, click.Abort) as stop:
         return exit_status(getattr(stop, "code", "interrupted"))
-    except BrokenPipeError:
-        stdio.discard_stdout()
-        return 0
 
 
 def _fail(where: str, message: str, code: str) -> int:

@@ -14,7 +14,8 @@ from typing import BinaryIO
 import msgspec
 
 from . import ndjson, render, stdio
-from .errors import OutputFailed, StreamlationError
+from .artefacts import writing
+from .errors import StreamlationError
 from .records import AnyRecord, Eos, Error, Header, Status, StreamRecord, Unknown, ends_session, type_name
 from .sessions import Stage
 
@@ -100,32 +101,29 @@ def run(
 ) -> str | None:
     """Runs `stage` between `upstream` (None for a source) and standard output; returns the first error code, or None.
 
-    A closed pipe downstream ends it quietly; raises OutputFailed where standard output takes no more for another reason.
+    Raises BrokenPipeError where nobody reads standard output any more, OutputFailed where it takes no more.
     """
     reader = ndjson.Reader(upstream) if upstream is not None else None
     records: Iterable[StreamRecord] = incoming(reader, name) if reader is not None else ()
-    out = stdio.stdout()
     outcome = Outcome()
     produced = contained(name, stage)(records)
     try:
         for record in produced:
             outcome.see(record)
             events(name, record)
-            if not records_out:
-                continue
-            if as_text:
-                out.write(render.line(record).encode())
-            else:
-                out.write((reader and reader.line_of(record)) or encode(record))
-            out.flush()
-    except BrokenPipeError:
-        stdio.discard_stdout()
-    except OSError as error:
-        stdio.discard_stdout()
-        raise OutputFailed(f"standard output: {error.strerror or error}") from error
+            if records_out:
+                write(record, as_text=as_text, line=reader.line_of(record) if reader is not None else None)
     finally:
         produced.close()  # type: ignore[attr-defined]
     return outcome.code
+
+
+def write(record: StreamRecord, *, as_text: bool, line: bytes | None = None) -> None:
+    """Writes a record to standard output: for a person, or as `line`, the bytes it was read from, or encoded anew."""
+    out = stdio.stdout()
+    with writing("standard output"):
+        out.write(render.line(record).encode() if as_text else line or encode(record))
+        out.flush()
 
 
 def encode(record: StreamRecord) -> bytes:

@@ -114,8 +114,8 @@ def _drive(
             if observe is not None:
                 observe(name, record)
             channel.put(record)
-    except Cancelled:
-        pass  # whoever cancelled knows why; below the stage upstream is told
+    except (Cancelled, BrokenPipeError):
+        pass  # nobody takes more: whoever cancelled knows why; below the stages on both sides are told
     finally:
         if isinstance(upstream, Channel):
             upstream.cancel()

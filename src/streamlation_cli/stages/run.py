@@ -28,10 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import pipeline, render, stdio
+from .. import pipeline, stdio
 from ..artefacts import STDOUT, Artefact, Targets
 from ..errors import UsageError
-from ..filter import Outcome, encode
+from ..filter import Outcome, encode, write
 from ..options import Flag, argument, flags_of, key_of, option, settings
 from ..progress import Progress
 from ..records import Eos, Error, Header, StreamRecord, ends_session
@@ -107,8 +107,7 @@ def command(options: Any, chain: Chain) -> str | None:
         for record in pipeline.run((), stages, observe=progress):
             outcome.see(record)
             if outputs.records_to_stdout:
-                stdio.stdout().write(render.line(record).encode() if chain.as_text else encode(record))
-                stdio.stdout().flush()
+                write(record, as_text=chain.as_text)
     return outcome.code
 
 
