@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import ctranslate2
 import pytest
 
-from streamlation_cli.engines import ct2
 from streamlation_cli.engines.ct2 import Ct2Translator, layout_of
 from streamlation_cli.errors import ModelMissing, PairMissing, Unavailable, UsageError
 
@@ -126,11 +126,12 @@ def test_the_directions_of_a_model_share_its_weights() -> None:
     one = Ct2Translator(NLLB, source="en", target="es", device="cpu")
     other = Ct2Translator(NLLB, source="en", target="fr", device="cpu")
     assert one._weights is other._weights
+    weights = weakref.ref(one._weights)
     assert one.identity != other.identity
     one.close()
     assert other.translate(["Hello."]) == ["Bonjour."]
     other.close()
-    assert not ct2._loaded
+    assert weights() is None
 
 
 def test_the_identity_names_weights_and_beam(bilingual: Path) -> None:

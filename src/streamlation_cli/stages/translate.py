@@ -42,9 +42,10 @@ from ..glossary import Glossary, Term
 from ..languages import primary
 from ..options import option
 from ..records import Discontinuity, Eos, Error, Header, Status, StreamRecord, Transcript, Translation, Word
-from ..sentences import Bounds, Joiner, Sentence, lay_out
+from ..sentences import Bounds, Joiner, Sentence
 from ..sessions import Stage, by_session
 from ..translators import Chain, Pool
+from ..wordtimes import lay_out
 
 COPY = "copy"
 """`engine` of a translation that is the source's text."""
