@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import PROGRAM, Result
 
 from streamlation_cli.stages import VERBS
+from support import PROGRAM, Result
 
 CASES = Path(__file__).resolve().parent.parent / "testdata" / "cases"
 FOLDERS = sorted(path.parent for path in CASES.glob("*/*/cmd"))

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlation_cli.cue_lines import Limits
-from streamlation_cli.cue_units import Utterance
-from streamlation_cli.cues import Layout
-from streamlation_cli.line_breaks import width
+from streamlation_cli.captions.cues import Layout
+from streamlation_cli.captions.formats import Caption
+from streamlation_cli.captions.line_breaks import width
+from streamlation_cli.captions.lines import Limits
+from streamlation_cli.captions.small_words import small_words
+from streamlation_cli.captions.units import Utterance
 from streamlation_cli.records import Word
-from streamlation_cli.small_words import small_words
-from streamlation_cli.subtitles import Caption
 
 
 def lay_out(

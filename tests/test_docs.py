@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import srt
-from conftest import ROOT
-from support import shell
 
+from conftest import ROOT
 from streamlation_cli.stages import VERBS
+from support import shell
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
@@ -36,7 +36,11 @@ def test_readme_block_runs(number: int, place: Path) -> None:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_example_runs(example: Path, place: Path) -> None:
     shell(f"bash {example}", cwd=place).ok()
-    made = [path for path in place.iterdir() if path.suffix in (".srt", ".vtt", ".ass", ".m4a") and path.name != "film.pt.srt"]
+    made = [
+        path
+        for path in place.iterdir()
+        if path.suffix in (".srt", ".vtt", ".ass", ".m4a") and path.name != "film.pt.srt"
+    ]
     assert made or (place / "film.pt.srt").stat().st_size > 0
     assert not list(place.glob("*.part"))
 

@@ -16,7 +16,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamlation_cli import ndjson, voices
+from streamlation_cli import ndjson
+from streamlation_cli.dubbing import voices
+from streamlation_cli.dubbing.timefit import MAX_TEMPO, MIN_TEMPO, PAUSE_MS
 from streamlation_cli.engines import espeak
 from streamlation_cli.errors import UsageError
 from streamlation_cli.records import (
@@ -31,7 +33,6 @@ from streamlation_cli.records import (
 )
 from streamlation_cli.sessions import Stage
 from streamlation_cli.stages import dub
-from streamlation_cli.timefit import MAX_TEMPO, MIN_TEMPO, PAUSE_MS
 from support import streamlation
 from test_dub_audio import decoded
 

@@ -12,14 +12,14 @@ import av
 import numpy as np
 import pytest
 
-from streamlation_cli import bed as bed_module
-from streamlation_cli import waveform
-from streamlation_cli.audiofile import FORMATS, SAMPLE_RATE_HZ, AudioFile
-from streamlation_cli.bed import OriginalSound
-from streamlation_cli.dubtrack import ATTACK_MS, RELEASE_MS, DubTrack
+from streamlation_cli.dubbing import bed as bed_module
+from streamlation_cli.dubbing import waveform
+from streamlation_cli.dubbing.audiofile import FORMATS, SAMPLE_RATE_HZ, AudioFile
+from streamlation_cli.dubbing.bed import OriginalSound
+from streamlation_cli.dubbing.spool import Spool
+from streamlation_cli.dubbing.track import ATTACK_MS, RELEASE_MS, DubTrack
 from streamlation_cli.errors import OutputFailed, UsageError
 from streamlation_cli.records import AudioStream, Packet, Pcm
-from streamlation_cli.spool import Spool
 
 LOSSLESS = (".wav", ".flac")
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlation_cli import timefit
-from streamlation_cli.phrases import phrases, speakable
+from streamlation_cli.dubbing import timefit
+from streamlation_cli.dubbing.phrases import phrases, speakable
+from streamlation_cli.dubbing.timefit import MAX_TEMPO, MIN_TEMPO, PAUSE_MS, Placed, Slot
 from streamlation_cli.records import Word
-from streamlation_cli.timefit import MAX_TEMPO, MIN_TEMPO, PAUSE_MS, Placed, Slot
 
 
 @st.composite

@@ -9,8 +9,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from streamlation_cli.engines import REGISTRY, Decoding, engine_class
 from streamlation_cli.errors import UsageError
 from streamlation_cli.models import store
@@ -74,7 +74,7 @@ def test_recognizer(name: str, speech: np.ndarray) -> None:
         assert heard.words
         times = [time for word in heard.words for time in (word.start_s, word.end_s)]
         assert times == sorted(times)
-        assert 0 <= times[0]
+        assert times[0] >= 0
         assert times[-1] <= len(samples) / 16_000 + 0.1
         assert all(0 <= word.confidence <= 1 for word in heard.words)
     engine.close()

@@ -251,7 +251,9 @@ def test_stdout_closed() -> None:
 def test_a_flag_can_be_undone() -> None:
     stream = ndjson(header(), transcript("Hello there.", 0, 1000), eos())
     words = streamlation("subtitle", "--format", "vtt", stdin=stream, STREAMLATION_WORDS="yes").ok().stdout
-    plain = streamlation("subtitle", "--format", "vtt", "--no-words", stdin=stream, STREAMLATION_WORDS="yes").ok().stdout
+    plain = (
+        streamlation("subtitle", "--format", "vtt", "--no-words", stdin=stream, STREAMLATION_WORDS="yes").ok().stdout
+    )
     assert words != plain
     assert plain == streamlation("subtitle", "--format", "vtt", stdin=stream).ok().stdout
 

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import ROOT
-from support import PROGRAM, streamlation
 
+from conftest import ROOT
 from streamlation_cli.records import KNOWN
+from support import PROGRAM, streamlation
 
 
 def test_generated_files_are_current() -> None:
-    process = subprocess.run([sys.executable, str(ROOT / "tools" / "generate.py"), "--check"], capture_output=True, check=False)
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "generate.py"), "--check"], capture_output=True, check=False
+    )
     assert process.returncode == 0, process.stdout
 
 
@@ -55,6 +57,12 @@ def test_the_schemas_refuse_what_is_no_record() -> None:
 def test_completion_offers_verbs_and_flags(shell: str) -> None:
     assert (ROOT / "completions" / f"streamlation.{shell}").is_file()
     words = "streamlation translate --gl"
-    env = {"_STREAMLATION_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": "--gl" if shell == "fish" else "2"}
-    process = subprocess.run([PROGRAM], capture_output=True, text=True, env={**env, "PATH": "/usr/bin:/bin"}, check=False)
+    env = {
+        "_STREAMLATION_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": "--gl" if shell == "fish" else "2",
+    }
+    process = subprocess.run(
+        [PROGRAM], capture_output=True, text=True, env={**env, "PATH": "/usr/bin:/bin"}, check=False
+    )
     assert "--glossary" in process.stdout, process

@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import srt
+
 from support import PROGRAM, shell, streamlation
 
 PIPE = (
@@ -36,7 +37,11 @@ def media(path: Path) -> tuple[np.ndarray, int]:
 
 def records(path: Path) -> list[bytes]:
     """The lines of a record log that do not say which stages there were."""
-    return [line for line in path.read_bytes().splitlines() if b'"type":"status"' not in line and b'"type":"eos"' not in line]
+    return [
+        line
+        for line in path.read_bytes().splitlines()
+        if b'"type":"status"' not in line and b'"type":"eos"' not in line
+    ]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +120,9 @@ def test_records_to_stdout_replay(samples: Path, tmp_path: Path) -> None:
     assert log.records[-1]["type"] == "eos"
     assert {"transcript", "translation"} <= {record["type"] for record in log.records}
     replayed = streamlation("subtitle", "--format", "srt", stdin=log.stdout).ok().stdout
-    direct = streamlation("run", "--profile", "testing", samples / "hola_es.flac", "--from", "es", "--to", "en", "-o", "-").ok()
+    direct = streamlation(
+        "run", "--profile", "testing", samples / "hola_es.flac", "--from", "es", "--to", "en", "-o", "-"
+    ).ok()
     assert replayed == direct.stdout
 
 
@@ -186,7 +193,9 @@ def test_interruption_keeps_what_was_done(number: signal.Signals, status: int, s
 def test_progress_is_shown_on_a_terminal_only(samples: Path, tmp_path: Path) -> None:
     command = [PROGRAM, "run", "--profile", "testing", str(samples / "hola_es.flac"), "--from", "es", "-o", "out.srt"]
     main, terminal = pty.openpty()
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "200"})
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=terminal, env={**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    )
     os.close(terminal)
     shown = b""
     try:

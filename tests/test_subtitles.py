@@ -14,9 +14,9 @@ import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamlation_cli.captions.formats import Caption, clean, parse
+from streamlation_cli.captions.writers import clock, format_of, write
 from streamlation_cli.records import Word
-from streamlation_cli.subtitle_writers import clock, format_of, write
-from streamlation_cli.subtitles import Caption, clean, parse
 
 
 def shown(text: str, format: str) -> list[tuple[int, int, str]]:

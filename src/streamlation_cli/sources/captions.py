@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator
 from typing import Literal, cast
 
+from ..captions.formats import parse
 from ..errors import DataError
 from ..records import PROTO, Error, Header, StreamRecord, Transcript
-from ..subtitles import parse
 from . import Opening, Request
 
 _logger = logging.getLogger("streamlation.ingest")

@@ -33,7 +33,7 @@ from ..records import Header, StreamRecord, ends_session
 from ..sessions import Stage, by_session
 
 if TYPE_CHECKING:
-    from ..dubbing import Dubbing
+    from ..dubbing.session import Dubbing
 
 STAGE = "dub"
 
@@ -74,7 +74,7 @@ def listing(options: Options) -> str | None:
     """The installed voices, a line each, where `--voices` asks for them."""
     if not options.voices:
         return None
-    from .. import voices
+    from ..dubbing import voices
 
     return voices.listing(options.engine)
 
@@ -86,8 +86,8 @@ def takes_stdout(options: Options) -> bool:
 
 def stage(options: Options) -> Stage:
     """Speaks the text of each session; sessions share the loaded voices. Raises UsageError for an unknown extension."""
-    from ..audiofile import format_of
-    from ..dubbing import Cast, Dubbing
+    from ..dubbing.audiofile import format_of
+    from ..dubbing.session import Cast, Dubbing
 
     for target in options.output:
         format_of(target)

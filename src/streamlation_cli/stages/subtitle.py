@@ -24,16 +24,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ..artefacts import STDOUT, Artefact, Targets
-from ..cue_lines import Limits
-from ..cue_units import Utterance
-from ..cues import Layout
+from ..captions.cues import Layout
+from ..captions.formats import Caption, clean
+from ..captions.lines import Limits
+from ..captions.units import Utterance
+from ..captions.writers import FORMATS, format_of, writer_of
 from ..errors import UsageError
 from ..ndjson import encode
 from ..options import option
 from ..records import Cue, Eos, Error, Header, Status, StreamRecord, Transcript, Translation
 from ..sessions import Stage, by_session
-from ..subtitle_writers import FORMATS, format_of, writer_of
-from ..subtitles import Caption, clean
 
 _STAGE = "subtitle"
 _DEFAULT = Limits()

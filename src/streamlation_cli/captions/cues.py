@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from .cue_lines import Limits, Lines, Second, segment
-from .cue_times import Span, place
-from .cue_units import Utterance, timed_units, with_next, without_overlap
+from ..records import Word
+from .formats import Caption, clean
 from .line_breaks import Unit, ends_sentence, width
-from .records import Word
-from .subtitles import Caption, clean
+from .lines import Limits, Lines, Second, segment
+from .times import Span, place
+from .units import Utterance, timed_units, with_next, without_overlap
 
 PAUSE_MS = 1500
 """After a longer silence a new passage begins: no caption spans it."""

@@ -8,8 +8,8 @@ from typing import IO
 
 import msgspec
 
-from .artefacts import writing
-from .records import AnyRecord
+from ..artefacts import writing
+from ..records import AnyRecord
 
 MEMORY_BYTES = 8 * 1024 * 1024
 """Held in memory; a quarter of an hour of compressed audio seldom needs more."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .cue_lines import LEAD_MS, Limits
+from .lines import LEAD_MS, Limits
 
 LINGER_MS = 500
 """How long a caption stays after its speech where there is room (Netflix: up to half a second past the audio)."""

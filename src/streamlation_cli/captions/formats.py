@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
-from .records import Word
+from ..records import Word
 
 WORD_JOINER = "\u2060"
 """Invisible; the writers put it where plain text would otherwise read as markup, and the reader takes it out."""

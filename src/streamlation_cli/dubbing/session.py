@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..artefacts import Targets
+from ..errors import Unavailable, UsageError
+from ..records import Eos, Error, Header, Packet, Pcm, Speech, Status, StreamRecord, Transcript, Translation
 from . import timefit, voices
-from .artefacts import Targets
 from .audiofile import SAMPLE_RATE_HZ, AudioFile
 from .bed import OriginalSound
-from .dubtrack import DubTrack
-from .errors import Unavailable, UsageError
 from .phrases import Phrase, phrases
-from .records import Eos, Error, Header, Packet, Pcm, Speech, Status, StreamRecord, Transcript, Translation
 from .speaking import Speaker, Spoken
+from .track import DubTrack
 
 if TYPE_CHECKING:
-    from .stages.dub import Options
+    from ..stages.dub import Options
 
 STAGE = "dub"
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..decoding import PacketDecoder
+from ..errors import DataError
+from ..pcm import FULL_SCALE, samples_of
+from ..records import SAMPLE_RATE_HZ, AudioStream, Packet, Pcm
 from .audiofile import SAMPLE_RATE_HZ as RATE_HZ
 from .audiofile import Block
-from .decoding import PacketDecoder
-from .errors import DataError
-from .pcm import FULL_SCALE, samples_of
-from .records import SAMPLE_RATE_HZ, AudioStream, Packet, Pcm
 from .spool import Spool
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .artefacts import STDOUT, Artefact
-from .errors import OutputFailed, UsageError
+from ..artefacts import STDOUT, Artefact
+from ..errors import OutputFailed, UsageError
 from .waveform import to_s16
 
 SAMPLE_RATE_HZ = 48_000

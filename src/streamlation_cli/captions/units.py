@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
+from ..records import Word
+from .formats import clean
 from .line_breaks import Unit, ends_sentence, pieces
-from .records import Word
-from .subtitles import clean
 
 
 @dataclass(frozen=True, kw_only=True)

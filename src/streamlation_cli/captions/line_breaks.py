@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from .formats import NO_BREAK_SPACES
 from .small_words import ABBREVIATIONS, SmallWords, likely_language, small_words
-from .subtitles import NO_BREAK_SPACES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .records import Word
+from ..records import Word
 from .timefit import Slot
 
 LONG_MS = 6000

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Protocol
 
-from .records import Word
-from .subtitles import WORD_JOINER, Caption
+from ..records import Word
+from .formats import WORD_JOINER, Caption
 
 FORMATS = ("srt", "vtt", "ass", "txt")
 """Formats that have a writer here."""

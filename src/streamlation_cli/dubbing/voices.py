@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .engines import Synthesizer, engine_class
-from .errors import Unavailable
+from ..engines import Synthesizer, engine_class
+from ..errors import Unavailable
 
 if TYPE_CHECKING:
-    from .models.store import Entry
+    from ..models.store import Entry
 
 
 def synthesizer(
@@ -39,7 +39,7 @@ def synthesizer(
 
 
 def _engine_of(voice: str) -> str:
-    from .models import store
+    from ..models import store
 
     return "piper" if voice.endswith(".onnx") or store.find("piper", voice) is not None else "espeak"
 
@@ -51,7 +51,7 @@ def _has_piper() -> bool:
 
 
 def _piper_model(voice: str, language: str) -> str:
-    from .models import store
+    from ..models import store
 
     if voice:
         return str(store.resolve("piper", voice))
@@ -66,7 +66,7 @@ def _piper_model(voice: str, language: str) -> str:
 
 def _piper_for(language: str) -> Entry | None:
     """An installed Piper voice of exactly this tag, else of the language, the first by name."""
-    from .models import store
+    from ..models import store
 
     tag = language.lower().replace("_", "-")
     primary = tag.partition("-")[0]
@@ -82,7 +82,7 @@ def listing(engine: str) -> str:
     """A line a voice: engine, voice, languages, name; for `dub --voices`."""
     lines = []
     if engine in ("auto", "piper"):
-        from .models import store
+        from ..models import store
 
         lines += [
             f"piper\t{entry.name}\t{','.join(entry.languages)}\t{entry.path}" for entry in store.installed("piper")
@@ -93,7 +93,7 @@ def listing(engine: str) -> str:
 
 
 def _espeak_lines(*, required: bool) -> list[str]:
-    from .engines import espeak
+    from ..engines import espeak
 
     try:
         known = espeak.voices()

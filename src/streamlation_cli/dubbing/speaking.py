@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..cache import Cache, key_of
+from ..engines import Synthesizer
+from ..errors import TryAgain
 from . import timefit, waveform
-from .cache import Cache, key_of
-from .engines import Synthesizer
-from .errors import TryAgain
 from .phrases import Phrase
 from .timefit import MAX_TEMPO, MIN_TEMPO, Placed, Slot
 from .waveform import Mono
