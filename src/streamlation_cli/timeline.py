@@ -67,6 +67,8 @@ class Timeline:
         self._offset_s = 0.0
         self._surplus = 0
         """Samples that the resampler still has to give before `_position` is reached."""
+        self._overlap = False
+        """Whether the surplus is time that came twice, not time before the start."""
         self._begun = False
         self._suspect: tuple[av.AudioFrame, float] | None = None
         """A frame whose time is far from where it is expected, and that time; the next frame decides."""
@@ -125,7 +127,7 @@ class Timeline:
         """
         skip = -start % (rate // math.gcd(rate, SAMPLE_RATE_HZ))
         first = (start + skip) * SAMPLE_RATE_HZ // rate
-        if not self._surplus or first > self._position:
+        if not self._surplus or self._overlap or first > self._position:
             return 0
         self._surplus = self._position - first
         return skip
@@ -161,8 +163,8 @@ class Timeline:
             if first or -gap <= self._max_gap:
                 if not first:
                     yield Jump(self._position, gap, "overlap")
-                    self.dropped -= gap
                 self._surplus = -gap
+                self._overlap = not first
             else:
                 yield Jump(self._position, gap, "clock-reset")
                 self._offset_s -= gap / SAMPLE_RATE_HZ
@@ -179,6 +181,7 @@ class Timeline:
         if self._surplus:
             left_out = min(self._surplus, len(samples))
             self._surplus -= left_out
+            self.dropped += left_out if self._overlap else 0
             samples = samples[left_out:]
         if self._end is not None:
             samples = samples[: max(0, self._end - self._position)]
