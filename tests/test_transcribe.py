@@ -233,13 +233,32 @@ def test_long_speech_loses_nothing_at_the_seams(samples: Path, talk: Audio) -> N
     assert len(words_of(text_of(short))) == pytest.approx(len(words_of(reference)), rel=0.08)
 
 
-def test_each_word_once_where_utterances_overlap() -> None:
-    words = [Word(text=text, start_ms=at, end_ms=at + 100) for at, text in enumerate("abcdef")]
-    words = [Word(text=w.text, start_ms=i * 100, end_ms=i * 100 + 100) for i, w in enumerate(words)]
-    first, second = seams.within(words, None, 300), seams.within(words, 300, None)
-    assert "".join(word.text for word in (*first, *second)) == "abcdef"
-    assert seams.joined(first, "en") == "a b c"
-    assert seams.joined(second, "ja") == "def"
+def timed(text: str, first_ms: int = 0) -> list[Word]:
+    """Words of 100 ms each."""
+    return [
+        Word(text=word, start_ms=first_ms + i * 100, end_ms=first_ms + i * 100 + 100)
+        for i, word in enumerate(text.split())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "whole"),
+    [
+        (timed("a b c d e"), timed("c d e f", 200), "a b c d e f"),
+        (timed("a b c, D"), timed("C d e", 260), "a b c, d e"),  # the second heard c a little late: both count it
+        (timed("a b c d", 60), timed("b c d e", 40), "a b c d e"),  # c is right of the cut in one, left in the other
+        (timed("a b"), timed("x y", 300), "a b x y"),
+        ([], timed("d e", 300), "d e"),
+        (timed("no no no"), timed("no no yes", 100), "no no no yes"),
+    ],
+)
+def test_each_word_once_where_utterances_overlap(before: list[Word], after: list[Word], whole: str) -> None:
+    first, second = seams.within(before, None, 300), seams.after(after, 300, before)
+    assert seams.joined([*first, *second], "en") == whole
+
+
+def test_a_language_without_spaces_is_joined_without_them() -> None:
+    assert seams.joined(timed("こん にち は"), "ja") == "こんにちは"
 
 
 # ---- the contract of a filter ----------------------------------------------------------------------------------------

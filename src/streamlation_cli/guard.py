@@ -38,8 +38,8 @@ class Guard:
     """A guess with a higher no-speech probability than this is silence."""
     most_characters_a_second: float = 35.0
     """Nobody speaks faster."""
-    least_characters_a_second: float = 4.0
-    """Longer utterances than `SHORT_S` with less text than this have probably lost some."""
+    least_bytes_a_second: float = 4.0
+    """Longer utterances than SHORT_S with less text (in UTF-8: no script is as dense) have probably lost some."""
 
     def is_silence(self, heard: Recognition) -> bool:
         """Whether there is nothing, or a guess at nothing."""
@@ -60,7 +60,7 @@ class Guard:
         some = (
             heard.average_log_probability < self.good_log_probability
             or says_twice(heard.text)
-            or (seconds > SHORT_S and len(heard.text) < self.least_characters_a_second * seconds)
+            or (seconds > SHORT_S and len(heard.text.encode()) < self.least_bytes_a_second * seconds)
         )
         return Doubt.SOME if some else Doubt.NONE
 

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from .. import seams
 from ..engines import Decoding, Recognition, Recognizer, engine_class
 from ..guard import Guard
-from ..languages import primary
+from ..languages import AUTO, primary
 from ..models import store
 from ..options import option
 from ..pcm import samples_of
@@ -36,7 +37,7 @@ LARGEST_JUMP_MS = 40
 class Options:
     """Options of `transcribe`."""
 
-    from_: str = option("--from", "auto", metavar="LANG", shared=True, help="spoken language, or auto to detect it")
+    from_: str = option("--from", AUTO, metavar="LANG", shared=True, help="spoken language, or auto to detect it")
     engine: str = option("--engine", "whisper", metavar="NAME", help="whisper or stub")
     model: str = option(
         "--model", "base", metavar="NAME|PATH", help="Whisper model: a name in the store or a directory"
@@ -122,9 +123,9 @@ class _Session:
             batch_size=options.batch_size or preset.batch_size,
             beam_size=options.beam_size or preset.beam_size,
         )
-        given = options.from_ if options.from_ != "auto" else header.language
+        given = options.from_ if options.from_ != AUTO else header.language
         self._decoding = Decoding(
-            language=primary(given) if given else None,
+            language=primary(given) if given not in ("", AUTO) else None,
             task="translate" if options.task == "translate" else "transcribe",
             beam_size=self._preset.beam_size,
             initial_prompt=options.initial_prompt,
@@ -140,6 +141,10 @@ class _Session:
         """Where the audio so far ends."""
         self._audio_ms = 0
         self._written = 0
+        self._written_to_ms = 0
+        """Where the last transcript ends."""
+        self._before: tuple[Word, ...] = ()
+        """All words of the last utterance, for the seam with the next."""
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         """See `Handler`."""
@@ -177,6 +182,7 @@ class _Session:
             yield from self._break()
             self._segmenter = Segmenter(SileroDetector(_silero()), self._cutting)
             self._origin_ms = pcm.start_ms
+            self._written_to_ms = pcm.start_ms
         samples = samples_of(pcm.data)
         self._end_ms = pcm.end_ms
         self._audio_ms += len(samples) * 1000 // SAMPLE_RATE_HZ
@@ -203,12 +209,36 @@ class _Session:
             return
         heard = self._recognizer.recognize([timed.utterance for timed in window], self._decoding)
         for timed, recognition in zip(window, heard, strict=True):
+            before, self._before = self._before, ()
             if recognition is None:
                 continue
-            transcript = timed.transcript(self._session, f"u{self._written + 1}", recognition)
+            words = timed.words(recognition)
+            self._before = words
+            transcript = self._transcript(timed, recognition, timed.own(words, before))
             if transcript is not None:
                 self._written += 1
+                self._written_to_ms = transcript.end_ms
                 yield transcript
+
+    def _transcript(self, timed: _Timed, heard: Recognition, words: tuple[Word, ...]) -> Transcript | None:
+        """The record of an utterance whose own words these are; None where it has none."""
+        language = "en" if self._decoding.task == "translate" else heard.language
+        whole = len(words) == len(heard.words)
+        text = heard.text if whole else seams.joined(words, language)
+        if not text:
+            return None
+        words = tuple(_not_before(word, self._written_to_ms) for word in words)
+        return Transcript(
+            self._session,
+            id=f"u{self._written + 1}",
+            start_ms=words[0].start_ms if words else timed.start_ms,
+            end_ms=words[-1].end_ms if words else timed.end_ms,
+            text=text,
+            final=True,
+            language=language,
+            confidence=_confidence(heard, words),
+            words=words,
+        )
 
 
 @dataclass(frozen=True)
@@ -221,38 +251,40 @@ class _Timed:
     def _at(self, sample: int) -> int:
         return self.origin_ms + round(sample * 1000 / SAMPLE_RATE_HZ)
 
-    def transcript(self, session: str, id: str, heard: Recognition) -> Transcript | None:
-        """The record, its words cut at the seams; None where none of them is its own."""
-        start_ms = self._at(self.utterance.start)
-        words = tuple(
+    @property
+    def start_ms(self) -> int:
+        return self._at(self.utterance.start)
+
+    @property
+    def end_ms(self) -> int:
+        return self._at(self.utterance.end)
+
+    def words(self, heard: Recognition) -> tuple[Word, ...]:
+        """All that was heard, its times on the source's timeline."""
+        return tuple(
             Word(
                 text=word.text,
-                start_ms=start_ms + round(word.start_s * 1000),
-                end_ms=start_ms + round(word.end_s * 1000),
+                start_ms=self.start_ms + round(word.start_s * 1000),
+                end_ms=self.start_ms + round(word.end_s * 1000),
                 confidence=round(word.confidence, 3),
             )
             for word in heard.words
         )
-        text = heard.text
-        before, after = self.utterance.seam_before, self.utterance.seam_after
-        if before is not None or after is not None:
-            words = seams.within(
-                words, None if before is None else self._at(before), None if after is None else self._at(after)
-            )
-            text = seams.joined(words, heard.language)
-        if not text:
-            return None
-        return Transcript(
-            session,
-            id=id,
-            start_ms=words[0].start_ms if words else start_ms,
-            end_ms=words[-1].end_ms if words else self._at(self.utterance.end),
-            text=text,
-            final=True,
-            language=heard.language,
-            confidence=_confidence(heard, words),
-            words=words,
-        )
+
+    def own(self, words: tuple[Word, ...], before: tuple[Word, ...]) -> tuple[Word, ...]:
+        """Those that the utterance before (which heard `before`) and the one after do not have."""
+        utterance = self.utterance
+        if utterance.seam_before is not None:
+            words = seams.after(words, self._at(utterance.seam_before), before)
+        if utterance.seam_after is not None:
+            words = seams.within(words, None, self._at(utterance.seam_after))
+        return words
+
+
+def _not_before(word: Word, earliest_ms: int) -> Word:
+    if word.start_ms >= earliest_ms:
+        return word
+    return msgspec.structs.replace(word, start_ms=earliest_ms, end_ms=max(earliest_ms, word.end_ms))
 
 
 def _confidence(heard: Recognition, words: tuple[Word, ...]) -> float:
