@@ -39,6 +39,8 @@ class Flag:
     repeatable: bool = False
     shared: bool = False
     """The flag means the same in every stage: `run` takes it once for all of them."""
+    rare: bool = False
+    """Shown after the others."""
     kind: type = str
     default: Any = None
 
@@ -55,6 +57,7 @@ def option(
     maximum: float | None = None,
     repeatable: bool = False,
     shared: bool = False,
+    rare: bool = False,
     kind: type | None = None,
 ) -> T:
     """A dataclass field with a flag; the value's type follows the default's unless `kind` says otherwise.
@@ -63,7 +66,7 @@ def option(
     """
     flag = Flag(
         name=name, short=short, help=help, metavar=metavar, choices=choices, minimum=minimum, maximum=maximum,
-        repeatable=repeatable, shared=shared, kind=kind or (str if default is None or repeatable else type(default)),
+        repeatable=repeatable, shared=shared, rare=rare, kind=kind or (str if default is None or repeatable else type(default)),
         default=default,
     )  # fmt: skip
     return dataclasses.field(default=default, metadata={"flag": flag})
@@ -76,8 +79,9 @@ def argument(name: str, default: T, *, help: str = "", choices: tuple[str, ...] 
 
 
 def flags_of(options_class: type) -> dict[str, Flag]:
-    """Field name → flag, in the order of declaration."""
-    return {f.name: f.metadata["flag"] for f in dataclasses.fields(options_class) if "flag" in f.metadata}
+    """Field name → flag, in the order of declaration, rare ones last."""
+    flags = {f.name: f.metadata["flag"] for f in dataclasses.fields(options_class) if "flag" in f.metadata}
+    return dict(sorted(flags.items(), key=lambda item: item[1].rare))
 
 
 def key_of(flag: Flag) -> str:

@@ -36,7 +36,7 @@ class Cast:
             options = self._options
             engine = voices.synthesizer(
                 options.engine, options.voice, language, threads=options.threads, device=options.device,
-                stub={"delay_ms": options.stub_delay_ms, "error_rate": options.stub_error_rate, "seed": options.stub_seed},
+                stub=options.stub_settings(),
             )  # fmt: skip
             self._speakers[language] = Speaker(engine, caching=not options.no_cache)
         return self._speakers[language]

@@ -91,7 +91,7 @@ class Speaker:
         tempo = timefit.wanted_tempo(slots, natural_ms, free_ms, limit)
         if abs(tempo - 1) < _INAUDIBLE:
             pass
-        elif abs(tempo - 1) <= _STRETCHED and getattr(self._engine, "is_slow", False):
+        elif abs(tempo - 1) <= _STRETCHED and self._engine.is_slow:
             sounds = [waveform.stretched(sound, rate, tempo) for sound in sounds]
         else:
             sounds = self._at_tempo(phrases, tempo, natural_ms, rate, free_ms, limit)

@@ -103,6 +103,8 @@ class Synthesizer(Protocol):
     identity: str
     """Names the engine, its weights and the voice. Part of every cache key."""
     voice: str
+    is_slow: bool
+    """Saying a sentence again at another tempo costs more than stretching the sound."""
 
     def synthesize(self, text: str, tempo: float = 1.0) -> Sound:
         """Speech of `text`, `tempo` times as fast as the voice's own pace (0.5 to 2)."""
@@ -116,12 +118,26 @@ class StubOptions:
     """What the options of every stage with an engine inherit, for `--engine stub`."""
 
     stub_delay_ms: int = option(
-        "--stub-delay-ms", 0, minimum=0, shared=True, metavar="MS", help="with --engine stub: how long each call takes"
+        "--stub-delay-ms",
+        0,
+        minimum=0,
+        shared=True,
+        rare=True,
+        metavar="MS",
+        help="with --engine stub: how long each call takes",
     )
     stub_error_rate: float = option(
-        "--stub-error-rate", 0.0, minimum=0, maximum=1, shared=True, help="with --engine stub: share of calls that fail"
+        "--stub-error-rate",
+        0.0,
+        minimum=0,
+        maximum=1,
+        shared=True,
+        rare=True,
+        help="with --engine stub: share of calls that fail",
     )
-    stub_seed: int = option("--stub-seed", 0, shared=True, help="with --engine stub: another seed gives other text")
+    stub_seed: int = option(
+        "--stub-seed", 0, shared=True, rare=True, help="with --engine stub: another seed gives other text"
+    )
 
     def stub_settings(self) -> dict[str, Any]:
         """Keyword arguments of a stub engine."""

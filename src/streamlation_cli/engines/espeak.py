@@ -182,6 +182,8 @@ def voice_for(language: str) -> str | None:
 class EspeakSynthesizer:
     """One eSpeak voice; safe to use from several threads, one call at a time runs."""
 
+    is_slow = False
+
     def __init__(self, *, language: str = "", voice: str = "") -> None:
         """`voice` is a language tag of the library's list, with a variant if liked (`pt-br+f3`), or it is found by `language`.
 

@@ -123,6 +123,8 @@ class StubTranslator(_Stub):
 class StubSynthesizer(_Stub):
     """A tone a word, its pitch by the word's letters, 60 ms a letter."""
 
+    is_slow = False
+
     def __init__(
         self, *, language: str = "en", voice: str = "tone", delay_ms: int = 0, error_rate: float = 0.0, seed: int = 0
     ) -> None:

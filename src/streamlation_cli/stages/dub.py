@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from ..artefacts import STDOUT, Targets
 from ..errors import UsageError
+from ..engines import StubOptions
 from ..options import option
 from ..records import Header, StreamRecord, ends_session
 from ..sessions import Stage, by_session
@@ -39,7 +40,7 @@ STAGE = "dub"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(StubOptions):
     """Options of `dub`."""
 
     output: tuple[str, ...] = option(
@@ -60,14 +61,6 @@ class Options:
     no_cache: bool = option("--no-cache", False, shared=True, help="neither read nor write what engines made before")
     device: str = option("--device", "auto", choices=("auto", "cpu", "cuda"), shared=True, help="where engines run")
     threads: int = option("--threads", 0, metavar="N", minimum=0, shared=True, help="CPU threads; 0: one a core")
-    stub_delay_ms: int = option("--stub-delay-ms", 0, metavar="MS", minimum=0, shared=True, help="stub engines: delay")
-    stub_error_rate: float = option(
-        "--stub-error-rate", 0.0, metavar="P", minimum=0, maximum=1, shared=True,
-        help="stub engines: share of failing calls",
-    )  # fmt: skip
-    stub_seed: int = option(
-        "--stub-seed", 0, metavar="N", shared=True, help="stub engines: another answer for each seed"
-    )
 
 
 def listing(options: Options) -> str | None:

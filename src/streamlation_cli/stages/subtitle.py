@@ -28,6 +28,7 @@ from ..captions.cues import Layout
 from ..captions.formats import Caption, clean
 from ..captions.lines import Limits
 from ..captions.units import Utterance
+from ..captions.windows import Windows
 from ..captions.writers import FORMATS, format_of, writer_of
 from ..errors import UsageError
 from ..ndjson import encode
@@ -149,6 +150,8 @@ class _Handler:
         self._header = header
         self._words = options.words
         self._layout = Layout(limits, bilingual=self._text == "both")
+        of_subtitles = header.audio is None and header.video is None and self._text != "transcript"
+        self._windows = Windows(self._text == "both", limits.max_chars) if of_subtitles else None
         self._language = header.language if self._text == "transcript" else header.target_language
         self._pending: Cue | None = None
         self._count = 0
@@ -172,10 +175,20 @@ class _Handler:
     def _spoken(self, record: Transcript | Translation) -> Iterator[StreamRecord]:
         if not self._to_stream:
             yield record
-        # What may still change is not laid out.
-        if not record.final or isinstance(record, Transcript) != (self._text == "transcript"):
+        if not record.final:  # what may still change is not laid out
+            return
+        if isinstance(record, Transcript) and self._windows is not None:
+            self._windows.original(record)
+        if isinstance(record, Transcript) != (self._text == "transcript"):
             return
         utterance = _utterance(record, self._header, bilingual=self._text == "both")
+        if isinstance(record, Translation) and self._windows is not None:
+            for whole in self._windows.translated(record, utterance):
+                yield from self._lay_out(whole)
+        else:
+            yield from self._lay_out(utterance)
+
+    def _lay_out(self, utterance: Utterance) -> Iterator[StreamRecord]:
         self._language = self._language or utterance.language
         for output in self._outputs:
             output.utterance(utterance)
@@ -215,6 +228,8 @@ class _Handler:
     def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
         # What the container announced is an estimate: good enough where nothing better is known.
         media_end = (isinstance(end, Eos) and end.duration_ms) or self._header.duration_ms
+        for caption_text in self._windows.finish() if self._windows is not None else ():
+            yield from self._lay_out(caption_text)
         for caption in self._layout.finish(media_end):
             yield from self._caption(caption)
         self._write_pending()
