@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlation_cli.errors import ConfigError, InputMissing
-from streamlation_cli.glossary import Glossary, Term, count_of, load, misses_in
+from streamlation_cli.translating.glossary import Glossary, Term, count_of, load, misses_in
 
 
 def found(text: str, *terms: str | tuple[str, str]) -> list[str]:

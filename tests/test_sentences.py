@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlation_cli.records import Transcript, Word
-from streamlation_cli.sentences import Bounds, Joiner, Sentence, split_words, tokens_of
-from streamlation_cli.wordtimes import lay_out
+from streamlation_cli.translating.sentences import Bounds, Joiner, Sentence, split_words, tokens_of
+from streamlation_cli.translating.wordtimes import lay_out
 
 
 def transcript(

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamlation_cli import translators, wording
-from streamlation_cli.glossary import Glossary, Term
-from streamlation_cli.translators import Chain, Pool
+from streamlation_cli.translating import routes as translators
+from streamlation_cli.translating import wording
+from streamlation_cli.translating.glossary import Glossary, Term
+from streamlation_cli.translating.routes import Chain, Pool
 
 
 @pytest.fixture(scope="module")

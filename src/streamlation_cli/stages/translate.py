@@ -33,19 +33,20 @@ from pathlib import Path
 
 import msgspec
 
-from .. import glossary as glossaries
-from .. import translators, wording
 from ..cache import Cache, key_of
 from ..engines import StubOptions
 from ..errors import PairMissing, UsageError
-from ..glossary import Glossary, Term
 from ..languages import primary
 from ..options import option
 from ..records import Discontinuity, Eos, Error, Header, Status, StreamRecord, Transcript, Translation, Word
-from ..sentences import Bounds, Joiner, Sentence
 from ..sessions import Stage, by_session
-from ..translators import Chain, Pool
-from ..wordtimes import lay_out
+from ..translating import glossary as glossaries
+from ..translating import routes as translators
+from ..translating import wording
+from ..translating.glossary import Glossary, Term
+from ..translating.routes import Chain, Pool
+from ..translating.sentences import Bounds, Joiner, Sentence
+from ..translating.wordtimes import lay_out
 
 COPY = "copy"
 """`engine` of a translation that is the source's text."""

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .records import Transcript, Word
+from ..records import Transcript, Word
 
 TERMINALS = ".!?…。！？؟।॥։።｡‼⁇⁈⁉"
 _CLOSERS = "\"'”’»›)]}）】」』〉》*_♪♫"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .records import Word
+from ..records import Word
 from .sentences import split_words
 
 _CLOSED_GAP_MS = 250

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .glossary import Glossary, Term, Use, misses_in
+from .routes import Chain
 from .sentences import best_cut_of_text
-from .translators import Chain
 
 VERSION = 1
 """Part of the cache key: raised with every change here that changes a translation."""

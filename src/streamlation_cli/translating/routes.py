@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .engines import REGISTRY, Translator, engine_class
-from .errors import PairMissing, StreamlationError, TryAgain, UsageError
-from .languages import primary
-from .models import store
+from ..engines import REGISTRY, Translator, engine_class
+from ..errors import PairMissing, StreamlationError, TryAgain, UsageError
+from ..languages import primary
+from ..models import store
 
 PIVOT = "en"
 ENGINES = tuple(REGISTRY["translator"])
@@ -221,7 +221,7 @@ def _offer(engine: str, name: str, path: Path | None, languages: Sequence[str]) 
     """What a model offers; None where the folder holds no model of the engine."""
     if engine == "firefox":
         return _firefox_offer(name, path, languages)
-    from .engines import ct2
+    from ..engines import ct2
 
     folder = path or store.find("ct2", name).path  # type: ignore[union-attr]
     layout = ct2.layout_of(folder)
@@ -241,7 +241,7 @@ def _offer(engine: str, name: str, path: Path | None, languages: Sequence[str]) 
 
 
 def _firefox_offer(name: str, path: Path | None, languages: Sequence[str]) -> Offer | None:
-    from .engines import firefox
+    from ..engines import firefox
 
     if path is not None and not firefox.is_model(path):
         return None
