@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamlation_cli.engines import Decoding, Recognition, Samples
 from streamlation_cli.errors import TryAgain
 from streamlation_cli.guard import Doubt, Guard, says_twice
-from streamlation_cli.recognition import BATCH_S, BatchRecognizer, like_batches
+from streamlation_cli.recognition import BATCH_S, OVERHEAD_S, BatchRecognizer, like_batches
 from streamlation_cli.segmentation import Utterance
 
 GOOD = Recognition(text="the boat left early and nobody saw it", language="en", average_log_probability=-0.2)
@@ -68,7 +68,7 @@ def test_bad_text_is_asked_for_again_with_more_context(bad: Recognition) -> None
     engine = Scripted(lambda number, decoding: GOOD if decoding.context == "long" or number == 1 else bad)
     heard, recognizer = recognized(engine, [utterance(n) for n in range(3)])
     assert heard == [GOOD] * 3
-    assert [numbers for numbers, decoding in engine.asked if decoding.context == "long"] == [[0, 2]]
+    assert sorted(n for numbers, decoding in engine.asked if decoding.context == "long" for n in numbers) == [0, 2]
     assert recognizer.tally.retried == 2
 
 
@@ -117,7 +117,7 @@ def test_batches_are_complete_and_bounded(seconds: list[float], size: int) -> No
     assert [item for batch in batches for item in batch] == order
     for batch in batches:
         assert 1 <= len(batch) <= size
-        assert len(batch) == 1 or len(batch) * seconds[batch[0]] <= BATCH_S
+        assert len(batch) == 1 or len(batch) * (seconds[batch[0]] + OVERHEAD_S) <= BATCH_S
 
 
 def test_an_unlikely_language_is_heard_again_in_the_sessions() -> None:

@@ -15,8 +15,10 @@ from .guard import Doubt, Guard
 from .records import SAMPLE_RATE_HZ
 from .segmentation import Utterance
 
-BATCH_S = 48.0
+BATCH_S = 56.0
 """Speech in one batch, with what fills the shorter utterances up: it bounds the memory of an engine's worker."""
+OVERHEAD_S = 2.0
+"""What an utterance costs beyond its length."""
 ATTEMPTS = 3
 """How often a batch is tried while the engine says to try again."""
 
@@ -154,17 +156,31 @@ def persistently(call: Callable[[], list[Recognition]]) -> list[Recognition]:
 
 
 def like_batches(order: Sequence[int], seconds: Sequence[float], size: int) -> list[list[int]]:
-    """Runs of at most `size` items, in order, that take at most BATCH_S when each takes as long as the run's first.
+    """Runs of at most `size` items, in order, an even number of them that cost about the same: two workers end together.
 
-    `order`: indices into `seconds`, the longest first.
+    A batch costs its length times its longest item, at most BATCH_S. `order`: indices into `seconds`, the longest first.
 
-    >>> like_batches([2, 0, 1, 3], [20.0, 9.0, 20.0, 1.0], 8)
+    >>> like_batches([2, 0, 1, 3], [10.0, 9.0, 10.0, 1.0], 8)
     [[2, 0], [1, 3]]
     """
+    fewest = len(_runs(order, seconds, size, BATCH_S))
+    wanted = min(len(order), fewest + fewest % 2)
+    low, high = 0.0, BATCH_S
+    for _ in range(12):
+        middle = (low + high) / 2
+        if len(_runs(order, seconds, size, middle)) > wanted:
+            low = middle
+        else:
+            high = middle
+    return _runs(order, seconds, size, high)
+
+
+def _runs(order: Sequence[int], seconds: Sequence[float], size: int, most_s: float) -> list[list[int]]:
+    """As few runs as possible, in order, that each cost at most `most_s` or are a single item."""
     batches: list[list[int]] = []
     for index in order:
         last = batches[-1] if batches else []
-        if last and len(last) < size and (len(last) + 1) * seconds[last[0]] <= BATCH_S:
+        if last and len(last) < size and (len(last) + 1) * (seconds[last[0]] + OVERHEAD_S) <= most_s:
             last.append(index)
         else:
             batches.append([index])
