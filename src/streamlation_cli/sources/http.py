@@ -11,7 +11,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from functools import partial
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from typing import BinaryIO, cast
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
@@ -172,6 +172,8 @@ def _failure(name: str, error: Exception) -> StreamlationError:
         return TryAgain(f"{name}: no connection: {getattr(error, 'strerror', None) or error}; is the server running?")
     if isinstance(error, OSError) and not isinstance(error, ValueError):
         return Unavailable(f"{name}: the server cannot be reached or broke off: {error.strerror or error}")
+    if isinstance(error, InvalidURL):
+        return InputMissing(f"{name}: not a valid address: {error}")
     if isinstance(error, HTTPException):
         return Unavailable(f"{name}: the server does not speak HTTP: {type(error).__name__}")
     return DataError(f"{name}: not media that can be read")

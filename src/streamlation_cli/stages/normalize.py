@@ -13,24 +13,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from ..errors import DataError
 from ..options import option
-from ..pcm import SAMPLES_PER_MS, Channel, Samples16, levels
-from ..records import Discontinuity, Eos, Error, Header, Packet, Pcm, Status, StreamRecord
+from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Packet, Pcm, Status, StreamRecord
 from ..sessions import Stage, by_session
 
 if TYPE_CHECKING:
     import av
+    import numpy as np
     import numpy.typing as npt
 
     from ..decoding import PacketDecoder
-    from ..pcm import Leveller, Mono
+    from ..pcm import Channel, Leveller, Mono, Samples16
     from ..timeline import Jump, Piece
 
 _STAGE = "normalize"
 _STATUS_EVERY_MS = 10_000
+_SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +65,15 @@ class Normalizer:
     """One session; raises DataError where its audio cannot be decoded at all."""
 
     def __init__(self, header: Header, options: Options, clock: Callable[[], float] = time.time) -> None:
+        from ..chunks import Chunks
+
         self._header = header
         self._options = options
         self._clock = clock
         self._session = header.session
         self._decoder: PacketDecoder | None = None
         self._after_loss = False
-        self._chunks = _Chunks(header.session, options.chunk_ms)
+        self._chunks = Chunks(header.session, options.chunk_ms)
         self._leveller: Leveller | None = None
         self._levelled_to = 0
         self._last_pts: int | None = None
@@ -119,7 +120,7 @@ class Normalizer:
         self._base = header.audio.time_base
         self._decoder = PacketDecoder(header.audio)
         self._timeline = Timeline(
-            channel=cast(Channel, self._options.channel),
+            channel=cast("Channel", self._options.channel),
             max_gap_ms=round(self._options.max_gap * 1000),
             start_ms=header.start_ms,
             end_ms=header.end_ms,
@@ -160,12 +161,12 @@ class Normalizer:
             yield from self._level_out()
             yield from self._chunks.flush() if piece.reason == "gap" else self._chunks.cut()
             self._jumps += 1
-            at_ms, gap_ms = piece.at // SAMPLES_PER_MS, round(piece.gap / SAMPLES_PER_MS)
+            at_ms, gap_ms = piece.at // _SAMPLES_PER_MS, round(piece.gap / _SAMPLES_PER_MS)
             yield Discontinuity(self._session, at_ms=at_ms, gap_ms=gap_ms, reason=piece.reason)
 
     def _piece(self, piece: Piece) -> Iterator[Pcm]:
         if self._options.loudness == "off":
-            yield from self._chunks.add(piece.start, cast(Samples16, piece.samples))
+            yield from self._chunks.add(piece.start, cast("Samples16", piece.samples))
             return
         from ..pcm import Leveller
 
@@ -182,7 +183,7 @@ class Normalizer:
 
     def _levelled(self, ready: list[Mono]) -> Iterator[Pcm]:
         for samples in ready:
-            yield from self._chunks.add(self._levelled_to, cast(Samples16, samples))
+            yield from self._chunks.add(self._levelled_to, cast("Samples16", samples))
             self._levelled_to += len(samples)
 
     def _status(self, state: str) -> Status:
@@ -193,71 +194,8 @@ class Normalizer:
         counters: dict[str, int | float] = {
             "packets": self._decoder.packets,
             "bad_packets": self._decoder.bad_packets,
-            "silence_ms": self._timeline.silence // SAMPLES_PER_MS,
-            "dropped_ms": self._timeline.dropped // SAMPLES_PER_MS,
+            "silence_ms": self._timeline.silence // _SAMPLES_PER_MS,
+            "dropped_ms": self._timeline.dropped // _SAMPLES_PER_MS,
             "discontinuities": self._jumps,
         }
         return Status(self._session, stage=_STAGE, state=state, lag_ms=lag_ms, counters=counters)  # type: ignore[arg-type]
-
-
-class _Chunks:
-    """Samples into pcm records of equal length, their times in whole milliseconds.
-
-    The first sample of a run is seldom on a whole millisecond: up to 15 samples of silence before it keep every sample in
-    its place.
-    """
-
-    def __init__(self, session: str, chunk_ms: int) -> None:
-        self._session = session
-        self._length = chunk_ms * SAMPLES_PER_MS
-        self._parts: list[Samples16] = []
-        self._held = 0
-        self._start = 0
-        self._sequence = 0
-        self.end_ms = 0
-
-    def add(self, start: int, samples: Samples16) -> Iterator[Pcm]:
-        """Takes samples that follow the last ones, unless `flush` came before."""
-        if not self._held:
-            lead = start % SAMPLES_PER_MS
-            self._start = start - lead
-            if lead:
-                self._parts.append(np.zeros(lead, dtype=np.int16))
-                self._held = lead
-        self._parts.append(samples)
-        self._held += len(samples)
-        while self._held >= self._length:
-            yield from self._take(self._length)
-
-    def cut(self) -> Iterator[Pcm]:
-        """What is held in whole milliseconds; the line of samples goes on."""
-        whole = self._held - self._held % SAMPLES_PER_MS
-        if whole:
-            yield from self._take(whole)
-
-    def flush(self) -> Iterator[Pcm]:
-        """What is held, shorter than the others; its `end_ms` is rounded up."""
-        if self._held:
-            yield self._record(np.concatenate(self._parts))
-        self._parts, self._held = [], 0
-
-    def _take(self, count: int) -> Iterator[Pcm]:
-        held = np.concatenate(self._parts)
-        yield self._record(held[:count])
-        self._parts = [held[count:]]
-        self._held -= count
-        self._start += count
-
-    def _record(self, samples: Samples16) -> Pcm:
-        rms, peak = levels(samples)
-        self.end_ms = -(-(self._start + len(samples)) // SAMPLES_PER_MS)
-        sequence, self._sequence = self._sequence, self._sequence + 1
-        return Pcm(
-            self._session,
-            seq=sequence,
-            start_ms=self._start // SAMPLES_PER_MS,
-            end_ms=self.end_ms,
-            rms_dbfs=rms,
-            peak_dbfs=peak,
-            data=samples.astype("<i2", copy=False).tobytes(),
-        )
