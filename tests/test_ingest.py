@@ -7,6 +7,7 @@ import os
 import queue
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import wave
@@ -415,6 +416,32 @@ def test_packets_come_before_the_input_ends(tmp_path: Path) -> None:
         process.stdin.close()
         reader.join()
         assert process.wait() == 0
+
+
+def test_an_interrupt_ends_a_waiting_pipe_in_good_order(tmp_path: Path) -> None:
+    data = encode(tmp_path / "a.ts", "aac", "mpegts", seconds=30.0).read_bytes()
+    with subprocess.Popen(
+        [PROGRAM, "ingest", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines: queue.Queue[bytes] = queue.Queue()
+        out = process.stdout
+        reader = threading.Thread(target=lambda: [lines.put(line) for line in out])
+        reader.start()
+        process.stdin.write(data)
+        process.stdin.flush()
+        for _ in range(600):
+            lines.get(timeout=30)
+        process.send_signal(signal.SIGINT)
+        reader.join()
+        last = lines.queue[-1]
+        assert b'"code":"interrupted"' in last
+        assert b'"fatal":true' in last
+        assert process.wait() == 130
+        assert b"Traceback" not in process.stderr.read()
+        process.stdin.close()
 
 
 SRT = "1\r\n00:00:01,000 --> 00:00:02,500\r\n<i>Olá,</i>\r\nmundo!\r\n\r\n2\r\n00:01:05,000 --> 00:01:06,000\r\nAté já\r\n"

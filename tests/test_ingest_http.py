@@ -125,6 +125,13 @@ def test_a_connection_that_breaks_off_is_reported(site: Site, folder: Path) -> N
     assert len(of(Packet, records)) > 10
 
 
+def test_a_server_without_ranges_that_breaks_off(site: Site, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    records = ingested(f"{site.url}/short/long.wav", timeout=1.0)
+    assert errors(records) == [("ingest", "temporary", True)]
+    assert len(of(Packet, records)) > 10
+    assert capfd.readouterr() == ("", "")
+
+
 def test_offline_opens_no_socket(site: Site) -> None:
     assert the_error(ingested(f"{site.url}/a.mp3", offline=True)).code == "offline"
     assert the_error(ingested(f"{site.url}/a.srt", offline=True)).code == "offline"

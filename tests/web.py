@@ -13,7 +13,8 @@ class Site:
     """What is served and what was asked for.
 
     /redirect/NAME sends on to /NAME; /status/N answers with that status; /stall/NAME sends half and then nothing;
-    /cut/NAME announces the whole and closes after half; /mute/NAME never answers; /plain/NAME serves without ranges.
+    /cut/NAME announces the whole and closes after half; /mute/NAME never answers; /plain/NAME serves without ranges;
+    /short/NAME serves without ranges and closes after half.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +57,7 @@ def serving(folder: Path) -> Iterator[Site]:
             data = path.read_bytes()
             start = 0
             asked = self.headers.get("Range")
-            ranges = how != "plain"
+            ranges = how not in ("plain", "short")
             if asked and ranges:
                 start = int(asked.removeprefix("bytes=").split("-")[0])
                 if start >= len(data):
@@ -67,11 +68,11 @@ def serving(folder: Path) -> Iterator[Site]:
                 headers |= {"Accept-Ranges": "bytes", "Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
             self._answer(206 if asked and ranges else 200, headers)
             half = len(data) // 2
-            self.wfile.write(data[start:] if how not in ("stall", "cut") else data[start : max(start, half)])
+            self.wfile.write(data[start:] if how not in ("stall", "cut", "short") else data[start : max(start, half)])
             if how == "stall":
                 self.wfile.flush()
                 site.released.wait()
-            if how in ("stall", "cut"):
+            if how in ("stall", "cut", "short"):
                 self.close_connection = True
 
         def _answer(self, status: int, headers: dict[str, str]) -> None:

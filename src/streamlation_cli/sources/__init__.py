@@ -67,6 +67,12 @@ class Opening:
     text: Callable[[], bytes] | None = None
     """Reads the whole input; for subtitle files."""
 
+    def raise_failure(self) -> None:
+        """Raises what went wrong in `file.read`, which could not raise it through FFmpeg."""
+        failure: BaseException | None = getattr(self.file, "failure", None)
+        if failure is not None:
+            raise failure
+
     def close(self) -> None:
         """Lets go of what was opened to be read."""
         if not isinstance(self.file, str):

@@ -54,7 +54,21 @@ class Container:
         self._opening = opening
         self._errors = av.FFmpegError
         try:
-            self._container: InputContainer = av.open(
+            self._container = self._open()
+        except (OSError, ValueError, av.FFmpegError) as error:
+            raise opening.failure(error) from error
+        try:
+            self._choose()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _open(self) -> InputContainer:
+        import av
+
+        opening = self._opening
+        try:
+            return av.open(
                 opening.file,
                 mode="r",
                 format=opening.format or None,
@@ -62,12 +76,8 @@ class Container:
                 timeout=opening.timeout,
                 metadata_errors="replace",
             )
-        except (OSError, ValueError, av.FFmpegError) as error:
-            raise opening.failure(error) from error
-        try:
-            self._choose()
-        except BaseException:
-            self._container.close()
+        except self._errors:
+            opening.raise_failure()
             raise
 
     def _choose(self) -> None:
@@ -107,6 +117,8 @@ class Container:
         while True:
             try:
                 packet = next(packets, None)
+                if packet is None:
+                    self._opening.raise_failure()
             except (OSError, ValueError, self._errors) as error:
                 failure = self._opening.failure(error)
                 if self._opening.remote:

@@ -78,10 +78,17 @@ class Spool:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this object
         self._fetched = 0
         self._position = 0
+        self.failure: BaseException | None = None
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes from where it stands; none at the end. Raises OSError where the server breaks off."""
-        self._fetch(min(self._position + size, self._length))
+        """At most `size` bytes from where it stands; none at the end and after a failure, which `failure` then holds."""
+        try:
+            if self.failure is None:
+                self._fetch(min(self._position + size, self._length))
+        except OSError as error:  # raised here, it could be printed by PyAV
+            self.failure = error
+        except HTTPException as error:
+            self.failure = ConnectionResetError(errno.ECONNRESET, f"the server broke off ({type(error).__name__})")
         self._file.seek(self._position)
         data = self._file.read(size)
         self._position += len(data)

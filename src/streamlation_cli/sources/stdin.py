@@ -36,10 +36,15 @@ class Pipe:
 
     def __init__(self, stream: io.BufferedReader) -> None:
         self._stream = stream
+        self.failure: BaseException | None = None
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
-        return self._stream.read1(size)
+        """At most `size` bytes; none at the end and after a failure, which `failure` then holds."""
+        try:
+            return b"" if self.failure is not None else self._stream.read1(size)
+        except BaseException as error:  # raised here, it would be printed by PyAV, or lost when it is a signal's
+            self.failure = error
+            return b""
 
     def close(self) -> None:
         """Standard input stays open: it is not ours."""
