@@ -145,7 +145,7 @@ def test_a_hole_in_an_ogg_file_is_counted(tmp_path: Path) -> None:
     path.write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 12000 :])
     records = normalized(ingested(path))
     (error,) = [e for e in of(Error, records) if e.stage == "ingest"]
-    match = re.search(r"([\d.]+) s are missing in 1 places", error.message)
+    match = re.search(r"([\d.]+) s are missing in 1 place", error.message)
     assert match
     assert float(match[1]) > 0.5
     assert of(Pcm, records)[-1].end_ms == 20000

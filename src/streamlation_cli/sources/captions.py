@@ -67,7 +67,8 @@ class Captions:
             shown = "; ".join(self._problems[:_PROBLEMS_SHOWN]) + (
                 "; …" if len(self._problems) > _PROBLEMS_SHOWN else ""
             )
-            message = f"{self._name}: {len(self._problems)} blocks could not be read, the rest is kept: {shown}"
+            blocks = f"{len(self._problems)} blocks" if len(self._problems) > 1 else "1 block"
+            message = f"{self._name}: {blocks} could not be read, the rest is kept: {shown}"
             yield Error(request.session, stage="ingest", code="damaged", message=message, fatal=False)
 
     def close(self) -> None:

@@ -207,7 +207,8 @@ class Container:
         if self._request.end_ms is None and (missing := self._missing(progress.end_s)):
             parts.append(missing)
         if progress.holes and self._container.format.name in _WITHOUT_HOLES:
-            parts.append(f"{progress.missing_s:.1f} s are missing in {progress.holes} places")
+            places = f"{progress.holes} places" if progress.holes > 1 else "1 place"
+            parts.append(f"{progress.missing_s:.1f} s are missing in {places}")
         if corrupt:
             parts.append(f"{corrupt} packets are marked as damaged" if corrupt > 1 else "1 packet is marked as damaged")
         return "; ".join(parts)
