@@ -35,10 +35,10 @@ from media import (
     voice,
     wav,
 )  # fmt: skip
-from streamlation_cli.pcm import floats_of, levels
+from streamlation_cli.media.pcm import floats_of, levels
+from streamlation_cli.media.timeline import Jump, Piece, Timeline
 from streamlation_cli.records import AudioStream, VideoStream
 from streamlation_cli.stages.normalize import Normalizer, Options
-from streamlation_cli.timeline import Jump, Piece, Timeline
 
 CODECS = [
     ("aac", "m4a", "ipod", 48000, "stereo"),

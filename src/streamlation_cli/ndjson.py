@@ -82,8 +82,8 @@ def _reason(error: Exception) -> str:
 def excerpt(line: bytes) -> str:
     r"""The start of a line, printable.
 
-    >>> excerpt(b'{"type": \xff\n')
-    "'{\"type\": \\ufffd'"
+    >>> print(excerpt(b'{"type": \xff\n'))
+    '{"type": \ufffd'
     """
     text = line[: _EXCERPT_CHARS * 4].decode(errors="replace").rstrip("\r\n")
     shown = text[:_EXCERPT_CHARS]

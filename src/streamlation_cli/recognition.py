@@ -19,6 +19,8 @@ BATCH_S = 56.0
 """Speech in one batch, with what fills the shorter utterances up: it bounds the memory of an engine's worker."""
 OVERHEAD_S = 2.0
 """What an utterance costs beyond its length."""
+RETRY_BEAM = 5
+"""Least beam of a second opinion."""
 ATTEMPTS = 3
 """How often a batch is tried while the engine says to try again."""
 
@@ -95,6 +97,7 @@ class BatchRecognizer:
         return settled
 
     def _retries(self, decoding: Decoding) -> Iterator[Decoding]:
+        decoding = replace(decoding, beam_size=max(RETRY_BEAM, decoding.beam_size))
         yield replace(decoding, context="long")
         yield replace(decoding, context="full")
         for temperature in self._fallback:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..decoding import PacketDecoder
 from ..errors import DataError
-from ..pcm import FULL_SCALE, samples_of
+from ..media.decoding import PacketDecoder
+from ..media.pcm import FULL_SCALE, samples_of
 from ..records import SAMPLE_RATE_HZ, AudioStream, Packet, Pcm
 from .audiofile import SAMPLE_RATE_HZ as RATE_HZ
 from .audiofile import Block

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import languages
 from ..errors import DataError
-from ..libav import route_log
+from ..media.libav import route_log
 from ..records import PROTO, AudioStream, Error, Header, Packet, StreamRecord, VideoStream
 from . import Opening, Request, raw, truncation
 from .clock import Progress

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..artefacts import STDOUT, Targets
-from ..errors import UsageError
 from ..engines import StubOptions
+from ..errors import UsageError
 from ..options import option
 from ..records import Header, StreamRecord, ends_session
 from ..sessions import Stage, by_session

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ..decoding import PacketDecoder
-    from ..pcm import Channel, Leveller, Mono, Samples16
-    from ..timeline import Jump, Piece
+    from ..media.decoding import PacketDecoder
+    from ..media.pcm import Channel, Leveller, Mono, Samples16
+    from ..media.timeline import Jump, Piece
 
 _STAGE = "normalize"
 _STATUS_EVERY_MS = 10_000
@@ -65,7 +65,7 @@ class Normalizer:
     """One session; raises DataError where its audio cannot be decoded at all."""
 
     def __init__(self, header: Header, options: Options, clock: Callable[[], float] = time.time) -> None:
-        from ..chunks import Chunks
+        from ..media.chunks import Chunks
 
         self._header = header
         self._options = options
@@ -113,8 +113,8 @@ class Normalizer:
             yield Error(self._session, stage=_STAGE, code="damaged", message=message, fatal=False)
 
     def _open(self, header: Header) -> None:
-        from ..decoding import PacketDecoder
-        from ..timeline import Timeline
+        from ..media.decoding import PacketDecoder
+        from ..media.timeline import Timeline
 
         assert header.audio is not None
         self._base = header.audio.time_base
@@ -152,7 +152,7 @@ class Normalizer:
         return None if pts is None else pts * self._base[0] / self._base[1]
 
     def _placed(self, pieces: Iterator[Piece | Jump]) -> Iterator[StreamRecord]:
-        from ..timeline import Jump
+        from ..media.timeline import Jump
 
         for piece in pieces:
             if not isinstance(piece, Jump):
@@ -168,7 +168,7 @@ class Normalizer:
         if self._options.loudness == "off":
             yield from self._chunks.add(piece.start, cast("Samples16", piece.samples))
             return
-        from ..pcm import Leveller
+        from ..media.pcm import Leveller
 
         if self._leveller is None:
             self._leveller = Leveller()

@@ -18,9 +18,9 @@ from .. import seams
 from ..engines import Decoding, Recognition, Recognizer, engine_class
 from ..guard import Guard
 from ..languages import AUTO, primary
+from ..media.pcm import samples_of
 from ..models import store
 from ..options import option
-from ..pcm import samples_of
 from ..recognition import BatchRecognizer
 from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Pcm, Status, StreamRecord, Transcript, Word
 from ..segmentation import Cutting, Segmenter, Utterance

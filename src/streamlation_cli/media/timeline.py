@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ..records import SAMPLE_RATE_HZ
 from .pcm import Channel, Mono, Resampler
-from .records import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     import av

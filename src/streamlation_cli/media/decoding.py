@@ -6,9 +6,9 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from .errors import DataError
+from ..errors import DataError
+from ..records import AudioStream, Packet
 from .libav import route_log
-from .records import AudioStream, Packet
 
 if TYPE_CHECKING:
     import av

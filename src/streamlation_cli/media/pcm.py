@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .records import SAMPLE_RATE_HZ
+from ..records import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     import av

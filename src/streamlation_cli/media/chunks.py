@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..records import Pcm
 from .pcm import SAMPLES_PER_MS, Samples16, levels
-from .records import Pcm
 
 
 class Chunks:
