@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from streamlation_cli.captions.cues import Layout
 from streamlation_cli.captions.formats import Caption
 from streamlation_cli.captions.line_breaks import width
-from streamlation_cli.captions.lines import Limits
+from streamlation_cli.captions.settings import Limits
 from streamlation_cli.captions.small_words import small_words
 from streamlation_cli.captions.units import Utterance
 from streamlation_cli.records import Word

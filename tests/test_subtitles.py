@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlation_cli.captions.formats import Caption, clean, parse
-from streamlation_cli.captions.writers import clock, format_of, write
+from streamlation_cli.captions.settings import format_of
+from streamlation_cli.captions.writers import clock, write
 from streamlation_cli.records import Word
 
 

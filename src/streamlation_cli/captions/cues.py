@@ -16,7 +16,8 @@ from itertools import pairwise
 from ..records import Word
 from .formats import Caption, clean
 from .line_breaks import Unit, ends_sentence, width
-from .lines import Limits, Lines, Second, segment
+from .lines import Lines, Second, segment
+from .settings import Limits
 from .times import Span, place
 from .units import Utterance, timed_units, with_next, without_overlap
 

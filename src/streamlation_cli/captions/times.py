@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .lines import LEAD_MS, Limits
+from .lines import LEAD_MS
+from .settings import Limits
 
 LINGER_MS = 500
 """How long a caption stays after its speech where there is room (Netflix: up to half a second past the audio)."""

@@ -7,26 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import PurePath
 from typing import Protocol
 
 from ..records import Word
 from .formats import WORD_JOINER, Caption
-
-FORMATS = ("srt", "vtt", "ass", "txt")
-"""Formats that have a writer here."""
-
-_EXTENSIONS = {".srt": "srt", ".vtt": "vtt", ".webvtt": "vtt", ".ass": "ass", ".ssa": "ass", ".txt": "txt",
-               ".ndjson": "ndjson", ".jsonl": "ndjson"}  # fmt: skip
-
-
-def format_of(name: str) -> str | None:
-    """The format that a file name's extension stands for, or None.
-
-    >>> format_of("talk.pt.SRT"), format_of("talk")
-    ('srt', None)
-    """
-    return _EXTENSIONS.get(PurePath(name).suffix.lower())
 
 
 class Writer(Protocol):

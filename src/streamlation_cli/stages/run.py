@@ -30,6 +30,7 @@ from typing import Any
 
 from .. import pipeline, stdio
 from ..artefacts import STDOUT, Artefact, Targets
+from ..captions.settings import FORMATS
 from ..errors import UsageError
 from ..filter import Outcome, encode, write
 from ..options import Flag, argument, flags_of, key_of, option, settings
@@ -42,7 +43,6 @@ from . import BY_NAME
 CHAIN = ("ingest", "normalize", "transcribe", "translate", "dub", "subtitle")
 """The stages in the order records go through them."""
 
-CAPTIONS = ("srt", "vtt", "ass", "txt")
 AUDIO = ("wav", "flac", "m4a", "mp3", "opus")
 RECORDS = ("ndjson", "jsonl")
 
@@ -130,10 +130,10 @@ class _Outputs:
         if name == STDOUT:
             return self.captions
         extension = Path(name).suffix.lower().lstrip(".")
-        for extensions, kind in ((CAPTIONS, self.captions), (AUDIO, self.audio), (RECORDS, self.records)):
+        for extensions, kind in ((FORMATS, self.captions), (AUDIO, self.audio), (RECORDS, self.records)):
             if extension in extensions:
                 return kind
-        known = ", ".join(CAPTIONS + AUDIO + RECORDS)
+        known = ", ".join(FORMATS + AUDIO + RECORDS)
         raise UsageError(f"-o {name}: the extension says what to write, and it must be one of {known}")
 
 
