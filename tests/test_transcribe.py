@@ -344,6 +344,11 @@ def test_an_english_model_refuses_another_language(talk: Audio) -> None:
     assert "pt" in error.message
 
 
+def test_too_short_a_bound_is_refused() -> None:
+    with pytest.raises(UsageError, match="--longest"):
+        stage(Options(longest_s=0.5))
+
+
 def test_the_language_may_come_with_the_header_in_any_form(talk: Audio) -> None:
     out = transcribed(session(talk[: 4 * 16_000], language="en-GB"), **TINY)
     assert {t.language for t in of(Transcript, out)} == {"en"}

@@ -135,15 +135,14 @@ class Segmenter:
         """Cuts the open utterance, which reaches to `end`, in the longest or deepest pause of its later part."""
         assert self._start is not None
         low = self._start + (end - self._start) // 3
-        recent = np.array(self._probabilities[low - self._first : end - self._first])
+        overlap = round(self._cutting.overlap_s / WINDOW_S)  # must have arrived, or the chunks would make a difference
+        recent = np.array(self._probabilities[low - self._first : end - overlap - self._first])
         averaged = np.convolve(recent, np.full(SMOOTHING, 1 / SMOOTHING), mode="valid")
         best = len(averaged) - 1 - int(np.argmin(averaged[::-1]))
         cut = low + best + SMOOTHING // 2
         lowest = min(self._probabilities[cut - 2 - self._first : cut + 3 - self._first])
         seam = lowest >= self._cutting.stop_probability
-        yield from self._close(
-            cut, cut + round(self._cutting.overlap_s / WINDOW_S) if seam else cut, cut if seam else None
-        )
+        yield from self._close(cut, cut + overlap if seam else cut, cut if seam else None)
         self._start = cut
         if self._pause is not None and self._pause < cut:
             self._pause = None

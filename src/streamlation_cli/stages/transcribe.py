@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import seams
 from ..engines import Decoding, Recognition, Recognizer, engine_class
+from ..errors import UsageError
 from ..guard import Guard
 from ..languages import AUTO, primary
 from ..media.pcm import samples_of
@@ -28,6 +29,8 @@ from ..sessions import Stage, by_session
 from ..voice_activity import SileroDetector, open_silero
 
 STAGE = "transcribe"
+
+LEAST_LONGEST_S = 2.0
 
 LARGEST_JUMP_MS = 40
 """PCM that starts farther than this from where the last ended is a new stretch of audio."""
@@ -106,7 +109,12 @@ PRESETS = {
 
 
 def stage(options: Options) -> Stage:
-    """Recognises the speech of each session; sessions share one loaded model."""
+    """Recognises the speech of each session; sessions share one loaded model.
+
+    Raises UsageError for utterances shorter than LEAST_LONGEST_S.
+    """
+    if 0 < options.longest_s < LEAST_LONGEST_S:
+        raise UsageError(f"--longest {options.longest_s:g}: it must be at least {LEAST_LONGEST_S:g} seconds")
     return by_session(STAGE, lambda header: _Session(header, options))
 
 
