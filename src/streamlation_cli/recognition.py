@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from .segmentation import Utterance
 BATCH_S = 56.0
 """Speech in one batch, with what fills the shorter utterances up: it bounds the memory of an engine's worker."""
 OVERHEAD_S = 2.0
-"""What an utterance costs beyond its length."""
+"""Silence that an utterance is encoded with, for the same bound."""
 RETRY_BEAM = 5
 """Least beam of a second opinion."""
 ATTEMPTS = 3
@@ -44,10 +45,18 @@ class BatchRecognizer:
     """Recognises windows of one session's utterances; the same utterances always make the same batches."""
 
     def __init__(
-        self, engine: Recognizer, *, batch_size: int, guard: Guard, fallback: Sequence[float] = (0.2, 0.6)
+        self,
+        engine: Recognizer,
+        *,
+        batch_size: int,
+        guard: Guard,
+        fallback: Sequence[float] = (0.2, 0.6),
+        pool: Executor | None = None,
     ) -> None:
-        """`fallback`: temperatures of the last retries, in order."""
+        """`fallback`: temperatures of the last retries, in order; `pool`: what batches run on, side by side."""
         self._engine = engine
+        self._pool = pool
+        self._lock = threading.Lock()
         self._batch_size = batch_size
         self._guard = guard
         self._fallback = tuple(fallback)
@@ -63,7 +72,7 @@ class BatchRecognizer:
             first = self._settle_languages(samples, first, decoding)
         tries = [[heard] for heard in first]
         doubtful = [index for index in range(len(tries)) if self._doubt(tries[index], samples[index]) > Doubt.NONE]
-        self.tally.retried += len(doubtful)
+        retried = len(doubtful)
         for attempt in self._retries(decoding):
             for index, heard in self._again(doubtful, samples, tries, attempt):
                 tries[index].append(heard)
@@ -71,8 +80,10 @@ class BatchRecognizer:
             if not doubtful:
                 break
         believed = [self._best(tried, one) for tried, one in zip(tries, samples, strict=True)]
-        self.tally.utterances += len(samples)
-        self.tally.dropped += believed.count(None)
+        with self._lock:  # windows may be recognised side by side
+            self.tally.utterances += len(samples)
+            self.tally.retried += retried
+            self.tally.dropped += believed.count(None)
         return believed
 
     def _settle_languages(
@@ -137,12 +148,7 @@ class BatchRecognizer:
             return persistently(lambda: self._engine.recognize([samples[index] for index in batch], decoding))
 
         results: dict[int, Recognition] = {}
-        workers = min(self._engine.workers, len(batches))
-        if workers > 1:
-            with ThreadPoolExecutor(workers) as pool:
-                answers = list(pool.map(run, batches))
-        else:
-            answers = [run(batch) for batch in batches]
+        answers = list(self._pool.map(run, batches)) if self._pool is not None else [run(batch) for batch in batches]
         for batch, answer in zip(batches, answers, strict=True):
             results.update(zip(batch, answer, strict=True))
         return [results[index] for index in range(len(samples))]
@@ -161,14 +167,14 @@ def persistently(call: Callable[[], list[Recognition]]) -> list[Recognition]:
 def like_batches(order: Sequence[int], seconds: Sequence[float], size: int) -> list[list[int]]:
     """Runs of at most `size` items, in order, an even number of them that cost about the same: two workers end together.
 
-    A batch costs its length times its longest item, at most BATCH_S. `order`: indices into `seconds`, the longest first.
+    `order`: indices into `seconds`, the longest first.
 
     >>> like_batches([2, 0, 1, 3], [10.0, 9.0, 10.0, 1.0], 8)
     [[2, 0], [1, 3]]
     """
-    fewest = len(_runs(order, seconds, size, BATCH_S))
+    fewest = len(_runs(order, seconds, size, float("inf")))
     wanted = min(len(order), fewest + fewest % 2)
-    low, high = 0.0, BATCH_S
+    low, high = 0.0, _cost([seconds[index] for index in order])
     for _ in range(12):
         middle = (low + high) / 2
         if len(_runs(order, seconds, size, middle)) > wanted:
@@ -178,16 +184,22 @@ def like_batches(order: Sequence[int], seconds: Sequence[float], size: int) -> l
     return _runs(order, seconds, size, high)
 
 
-def _runs(order: Sequence[int], seconds: Sequence[float], size: int, most_s: float) -> list[list[int]]:
-    """As few runs as possible, in order, that each cost at most `most_s` or are a single item."""
+def _runs(order: Sequence[int], seconds: Sequence[float], size: int, most: float) -> list[list[int]]:
+    """As few runs as possible, in order, that each cost at most `most` and fit the memory, or are a single item."""
     batches: list[list[int]] = []
     for index in order:
         last = batches[-1] if batches else []
-        if last and len(last) < size and (len(last) + 1) * (seconds[last[0]] + OVERHEAD_S) <= most_s:
+        fits = last and len(last) < size and (len(last) + 1) * (seconds[last[0]] + OVERHEAD_S) <= BATCH_S
+        if fits and _cost([seconds[one] for one in (*last, index)]) <= most:
             last.append(index)
         else:
             batches.append([index])
     return batches
+
+
+def _cost(seconds: Sequence[float]) -> float:
+    """What a batch takes on one core, in arbitrary units: a fit to Whisper base, int8, beam 5, of 3 to 11 s utterances."""
+    return sum(seconds) + 0.4 * max(seconds, default=0.0) + 0.2 * len(seconds)
 
 
 def levelled(utterance: Utterance) -> Samples:

@@ -7,7 +7,9 @@ carries its language, a confidence, and its words with times. What is not speech
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +17,7 @@ import msgspec
 import numpy as np
 
 from .. import seams
-from ..engines import Decoding, Recognition, Recognizer, engine_class
+from ..engines import Decoding, Recognition, Recognizer, StubOptions, engine_class
 from ..errors import UsageError
 from ..guard import Guard
 from ..languages import AUTO, primary
@@ -37,7 +39,7 @@ LARGEST_JUMP_MS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(StubOptions):
     """Options of `transcribe`."""
 
     from_: str = option("--from", AUTO, metavar="LANG", shared=True, help="spoken language, or auto to detect it")
@@ -70,19 +72,6 @@ class Options:
     )
     threads: int = option("--threads", 0, metavar="N", minimum=0, shared=True, help="CPU threads; 0: one a core")
     keep_audio: bool = option("--keep-audio", False, help="pass the pcm records on")
-    stub_delay_ms: int = option("--stub-delay-ms", 0, metavar="MS", minimum=0, shared=True, help="stub engines: delay")
-    stub_error_rate: float = option(
-        "--stub-error-rate",
-        0.0,
-        metavar="P",
-        minimum=0,
-        maximum=1,
-        shared=True,
-        help="stub engines: share of failing calls",
-    )
-    stub_seed: int = option(
-        "--stub-seed", 0, metavar="N", shared=True, help="stub engines: another answer for each seed"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +92,7 @@ class Preset:
 
 PRESETS = {
     "latency": Preset(longest_s=8.0, pause_s=0.4, batch_size=4, window_utterances=4, window_s=20.0, beam_size=1),
-    "balanced": Preset(longest_s=12.0, pause_s=0.6, batch_size=8, window_utterances=32, window_s=240.0, beam_size=5),
+    "balanced": Preset(longest_s=12.0, pause_s=0.6, batch_size=8, window_utterances=16, window_s=120.0, beam_size=5),
     "accuracy": Preset(longest_s=24.0, pause_s=1.0, batch_size=8, window_utterances=32, window_s=320.0, beam_size=8),
 }
 
@@ -140,6 +129,12 @@ class _Session:
             hotwords=options.hotwords,
         )
         self._cutting = Cutting(longest_s=self._preset.longest_s, pause_s=self._preset.pause_s)
+        # While one window is recognised the next is already heard. It lands when the one after it is full, so the order of
+        # records never depends on time. A language that must be agreed on takes the windows one after the other.
+        at_once = 0 if header.live or options.preset == "latency" else 2 if self._decoding.language else 1
+        self._most_in_flight = at_once
+        self._in_flight: deque[tuple[list[_Timed], Future[list[Recognition | None]]]] = deque()
+        self._windows = ThreadPoolExecutor(max(1, at_once), thread_name_prefix="window")
         self._window: list[_Timed] = []
         self._window_s = 0.0
         self._segmenter: Segmenter | None = None
@@ -166,14 +161,16 @@ class _Session:
         else:
             yield record
             if isinstance(record, Header):
+                engine = open_engine(self._options)
                 self._recognizer = BatchRecognizer(
-                    open_engine(self._options), batch_size=self._preset.batch_size, guard=Guard()
+                    engine, batch_size=self._preset.batch_size, guard=Guard(), pool=_pool_of(engine)
                 )
                 yield Status(self._session, stage=STAGE, state="running")
 
     def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
         """See `Handler`."""
         yield from self._break()
+        self._windows.shutdown(wait=False)
         tally = self._recognizer.tally
         yield Status(
             self._session,
@@ -202,6 +199,8 @@ class _Session:
             segmenter, self._segmenter = self._segmenter, None
             yield from self._gather(segmenter.flush())
         yield from self._recognize()
+        while self._in_flight:
+            yield from self._land()
 
     def _gather(self, utterances: Iterable[Utterance]) -> Iterator[Transcript]:
         for utterance in utterances:
@@ -211,11 +210,19 @@ class _Session:
                 yield from self._recognize()
 
     def _recognize(self) -> Iterator[Transcript]:
-        """The text of the window, in the order of time."""
+        """Has the window recognised; yields the text of windows before it."""
         window, self._window, self._window_s = self._window, [], 0.0
         if not window:
             return
-        heard = self._recognizer.recognize([timed.utterance for timed in window], self._decoding)
+        utterances = [timed.utterance for timed in window]
+        self._in_flight.append((window, self._windows.submit(self._recognizer.recognize, utterances, self._decoding)))
+        while len(self._in_flight) > self._most_in_flight:
+            yield from self._land()
+
+    def _land(self) -> Iterator[Transcript]:
+        """The text of the oldest window that is being recognised, in the order of time."""
+        window, recognizing = self._in_flight.popleft()
+        heard = recognizing.result()
         for timed, recognition in zip(window, heard, strict=True):
             before, self._before = self._before, ()
             if recognition is None:
@@ -302,6 +309,17 @@ def _confidence(heard: Recognition, words: tuple[Word, ...]) -> float:
     return round(float(np.exp(heard.average_log_probability)), 3)
 
 
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _pool_of(engine: Recognizer) -> ThreadPoolExecutor:
+    """The threads that may call the engine, for all sessions of the process together."""
+    with _opening:
+        if id(engine) not in _pools:
+            _pools[id(engine)] = ThreadPoolExecutor(engine.workers, thread_name_prefix="recognize")
+        return _pools[id(engine)]
+
+
 _opened: dict[tuple[object, ...], Any] = {}
 _opening = threading.Lock()
 
@@ -320,7 +338,7 @@ def open_engine(options: Options) -> Recognizer:
 def _open(options: Options) -> Any:
     kind = engine_class("recognizer", options.engine)
     if options.engine == "stub":
-        return kind(delay_ms=options.stub_delay_ms, error_rate=options.stub_error_rate, seed=options.stub_seed)
+        return kind(**options.stub_settings())
     return kind(
         model=store.resolve("whisper", options.model),
         device=options.device,
