@@ -7,7 +7,6 @@ worse now and then; the stage notices (see `guard`) and asks again with more con
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelMissing, Unavailable, UsageError
+from ..models import hardware
 from . import Decoding, Recognition, Samples, SpokenWord, needs_extra
 from .mel import HOP, SAMPLE_RATE_HZ, MelSpectrogram
 
@@ -65,7 +65,7 @@ class WhisperRecognizer:
             raise ModelMissing(f"{model} is not a Whisper model: it has no model.bin")
         if device == "auto":
             device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-        threads = threads or len(os.sched_getaffinity(0))
+        threads = threads or hardware.threads()
         self.workers = 1 if device == "cuda" else min(threads, 4)
         try:
             self._model = ctranslate2.models.Whisper(
