@@ -174,12 +174,16 @@ class Bench:
 
     def pipe_against_run(self) -> Row:
         """Six processes against one, and their outputs byte for byte."""
-        p = PROGRAM
-        pipe = (
-            f"{p} ingest '{self._audio}' {' '.join(LANGUAGES)} | {p} normalize | "
-            f"{p} transcribe {' '.join(LANGUAGES)} | "
-            f"{p} translate {' '.join(TARGET)} | {p} dub --no-cache -o '{self._out('pipe.wav')}' | {p} subtitle -o '{self._out('pipe.srt')}'"
+        said, to = " ".join(LANGUAGES), " ".join(TARGET)
+        stages = (
+            f"ingest '{self._audio}' {said}",
+            "normalize",
+            f"transcribe {said}",
+            f"translate {to}",
+            f"dub --no-cache -o '{self._out('pipe.wav')}'",
+            f"subtitle -o '{self._out('pipe.srt')}'",
         )
+        pipe = " | ".join(f"{PROGRAM} {stage}" for stage in stages)
         piped, whole, ratio = paired(self._rounds, lambda: measure(pipe), lambda: measure(self._run_command("run")))
         same = all(self._out(f"pipe.{s}").read_bytes() == self._out(f"run.{s}").read_bytes() for s in ("srt", "wav"))
         figures = {
