@@ -98,7 +98,7 @@ def test_a_missing_folder_is_an_output_failure(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_output_failure(tmp_path: Path, extension: str) -> None:
     code = """
 import resource, sys, numpy as np
-from streamlation_cli.audiofile import AudioFile
+from streamlation_cli.dubbing.audiofile import AudioFile
 from streamlation_cli.errors import OutputFailed
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 file = AudioFile(sys.argv[1], 1)
