@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -95,13 +96,16 @@ def test_a_hand_made_bundle_is_taken(fresh: Callable[[str], Path], tmp_path: Pat
     pull.pull(str(path), OFFLINE)  # the same once more changes nothing
 
 
+ESCAPED = Path(tempfile.gettempdir()) / "escaped-from-an-archive"
+
+
 def _escape(document: dict, members: list) -> None:
     document["models"][0]["files"][0]["name"] = "../../../escaped"
     members[0] = ("ct2/tiny/../../../escaped", b"weights")
 
 
 def _absolute(document: dict, members: list) -> None:
-    members.append(("/tmp/escaped", b"x"))
+    members.append((str(ESCAPED), b"x"))
 
 
 def _extra(document: dict, members: list) -> None:
@@ -153,7 +157,7 @@ def test_a_bundle_that_is_not_what_it_says_is_refused(
     assert store.find("ct2", "tiny") is None
     everything = {p.name for p in tmp_path.rglob("*") if p.is_file()}
     assert everything <= {"made.tar"}, "nothing is left behind"
-    assert not Path("/tmp/escaped").exists()
+    assert not ESCAPED.exists()
 
 
 def _member(kind: bytes, name: str, link: str = "") -> tarfile.TarInfo:
