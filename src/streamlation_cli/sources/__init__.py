@@ -42,6 +42,16 @@ class Request:
     offline: bool = False
     timeout_s: float = 10.0
     """How long a network source may stall."""
+    live: bool = False
+    """The input is live although its form does not say so (standard input, an endless http stream)."""
+    listen: bool = False
+    """Wait for a publisher instead of connecting."""
+    retry: float = 60
+    """Tries in a row to (re)connect a live source; infinity: for ever."""
+    retry_max_s: float = 2.0
+    """Longest wait between two tries."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """To send with each http request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +109,28 @@ SCHEMES: dict[str, str] = {
     "file": "file",
     "": "file",
     STDIN: "stdin",
+    "rtmp": "rtmp",
+    "rtmps": "rtmp",
+    "rtsp": "rtsp",
+    "rtsps": "rtsp",
+    "srt": "srt",
+    "udp": "udp",
+    "whep": "webrtc",
+    "whip": "webrtc",
+    "alsa": "capture",
+    "pulse": "capture",
+    "avfoundation": "capture",
+    "dshow": "capture",
 }
-"""Address scheme → transport module of this package."""
+"""Address scheme → transport module of this package.
+
+A file-like transport has `opening(request) -> Opening`, a live one `connector(request) -> Connector` (see `feeds.py`). An
+http address may turn out to be another's: see `http.py`.
+"""
 
 SUBTITLE_FORMATS = ("srt", "vtt")
 
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(?=//)|^(file):")
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(?=//)|^(file|alsa|pulse|avfoundation|dshow):")
 
 
 def scheme_of(name: str) -> str:
