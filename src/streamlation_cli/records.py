@@ -209,6 +209,8 @@ class Discontinuity(Record, frozen=True, kw_only=True):
     gap_ms: int
     """Length of the gap; negative when the clock jumped back."""
     reason: str
+    audio: AudioStream | None = None
+    """How to decode the audio packets from here on, where that differs from before."""
 
 
 class Status(Record, frozen=True, kw_only=True):

@@ -10,13 +10,17 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
 
 from ..errors import StreamlationError, UsageError
 from ..records import Header, StreamRecord
 
 STDIN = "-"
+
+TIMEOUT_S = 10.0
+LIVE_TIMEOUT_S = 5.0
+"""A live source that says nothing for so long is connected to again: its listeners notice sooner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,8 @@ class Request:
     start_ms: int = 0
     end_ms: int | None = None
     offline: bool = False
-    timeout_s: float = 10.0
-    """How long a network source may stall."""
+    timeout_s: float = 0.0
+    """How long a network source may stall; 0: as long as its kind does by default."""
     live: bool = False
     """The input is live although its form does not say so (standard input, an endless http stream)."""
     listen: bool = False
@@ -93,11 +97,16 @@ class Media(Protocol):
     """An opened input."""
 
     header: Header
-    end_ms: int | None
-    """Media time at which what was yielded so far ends."""
+
+    @property
+    def end_ms(self) -> int | None:
+        """Media time at which what was yielded so far ends."""
 
     def records(self) -> Iterator[StreamRecord]:
         """What follows the header, `eos` excluded; raises StreamlationError where the rest cannot be had."""
+
+    def metrics(self) -> dict[str, int | float]:
+        """What is known of the source beyond its records, for a `status`."""
 
     def close(self) -> None:
         """Lets go of the input."""
@@ -128,6 +137,9 @@ A file-like transport has `opening(request) -> Opening`, a live one `connector(r
 http address may turn out to be another's: see `http.py`.
 """
 
+LISTENING = ("rtmp", "rtsp", "srt", "whip")
+"""Schemes of addresses that a publisher can push to."""
+
 SUBTITLE_FORMATS = ("srt", "vtt")
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(?=//)|^(file|alsa|pulse|avfoundation|dshow):")
@@ -145,14 +157,44 @@ def scheme_of(name: str) -> str:
     return (match[1] or match[2]).lower() if match else ""
 
 
+class Elsewhere(Exception):
+    """What an address leads to is another transport's; never leaves this package."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(module)
+        self.module = module
+
+
 def open_media(request: Request) -> Media:
     """Opens the input.
 
     Raises UsageError for an address of an unknown kind, InputMissing, DataError, OfflineRefused, Unavailable or TryAgain
     where it cannot be opened.
     """
-    transport = importlib.import_module(f".{transport_of(request.input)}", __name__)
-    opening: Opening = transport.opening(request)
+    module = transport_of(request)
+    if module == "http":
+        try:
+            return _open_file(request, module)
+        except Elsewhere as elsewhere:
+            module = elsewhere.module
+    if module == "page":
+        return open_media(importlib.import_module(".page", __name__).resolve(request))
+    transport = importlib.import_module(f".{module}", __name__)
+    if not hasattr(transport, "connector"):
+        return _open_file(request, module)
+    if request.start_ms or request.end_ms is not None:
+        raise UsageError(f"--start and --duration are for recordings, and {request.input} is live")
+    from . import raw
+    from .live import LiveMedia
+
+    raw.check_known(request)
+    request = replace(request, timeout_s=request.timeout_s or LIVE_TIMEOUT_S)
+    return LiveMedia(request, transport.connector(request))
+
+
+def _open_file(request: Request, module: str) -> Media:
+    request = replace(request, timeout_s=request.timeout_s or TIMEOUT_S)
+    opening: Opening = importlib.import_module(f".{module}", __name__).opening(request)
     if opening.format in SUBTITLE_FORMATS:
         from .captions import Captions
 
@@ -166,12 +208,17 @@ def open_media(request: Request) -> Media:
         raise
 
 
-def transport_of(name: str) -> str:
-    """The transport module that opens `name`; raises UsageError where there is none."""
+def transport_of(request: Request) -> str:
+    """The transport module that opens an input, as far as its form tells; raises UsageError where there is none."""
+    name = request.input
     scheme = scheme_of(name)
     if scheme not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES if scheme not in ("", STDIN))
         raise UsageError(f"{scheme}: addresses cannot be opened; a path, - and {known} can")
+    if request.listen and scheme not in LISTENING:
+        raise UsageError(f"--listen: a publisher can be waited for at {', '.join(f'{s}://' for s in LISTENING)} only")
+    if scheme == STDIN and request.live:
+        return "pipe"
     return SCHEMES[scheme]
 
 

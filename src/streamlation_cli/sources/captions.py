@@ -71,6 +71,10 @@ class Captions:
             message = f"{self._name}: {blocks} could not be read, the rest is kept: {shown}"
             yield Error(request.session, stage="ingest", code="damaged", message=message, fatal=False)
 
+    def metrics(self) -> dict[str, int | float]:
+        """Nothing beyond what the records say."""
+        return {}
+
     def close(self) -> None:
         """Nothing is held open."""
 

@@ -82,8 +82,8 @@ class Container:
 
     def _choose(self) -> None:
         request = self._request
-        self._audio = _audio_stream(self._container, request.audio_stream, self._opening.name)
-        self._video = _video_stream(self._container) if request.with_video else None
+        self._audio = choose_audio(self._container, request.audio_stream, self._opening.name)
+        self._video = choose_video(self._container) if request.with_video else None
         self._offset_s = _clock_start_s(self._container)
         self._last_length_s = 0.0
         self._is_pcm = self._audio.codec_context.codec.name.startswith("pcm_")
@@ -128,7 +128,7 @@ class Container:
             if packet is None:
                 break
             is_audio = packet.stream_index == self._audio.index
-            record = _record(packet, request.session, sequence, is_audio, offsets[packet.stream_index])
+            record = packet_record(packet, request.session, sequence, is_audio, offsets[packet.stream_index])
             start_s = None if record.pts is None else record.pts * record.time_base[0] / record.time_base[1]
             if is_audio:
                 if end_s is not None and start_s is not None and start_s >= end_s:
@@ -146,6 +146,10 @@ class Container:
         if damage := self._damage(broken, corrupt, progress):
             message = f"{self._opening.name}: {damage}; the rest is kept"
             yield Error(request.session, stage="ingest", code="damaged", message=message, fatal=False)
+
+    def metrics(self) -> dict[str, int | float]:
+        """Nothing beyond what the records say."""
+        return {}
 
     def close(self) -> None:
         """Closes the input."""
@@ -272,7 +276,8 @@ def _language(stream: Stream) -> str:
     return "" if stream.language in (None, "und") else str(stream.language)
 
 
-def _audio_stream(container: InputContainer, wanted: str, name: str) -> AvAudioStream:
+def choose_audio(container: InputContainer, wanted: str, name: str) -> AvAudioStream:
+    """The audio stream of that number or language, else the default one; raises DataError where there is none."""
     tracks = [s for s in container.streams.audio if s.codec_context is not None]
     if not tracks:
         others = ", ".join(f"{s.type} {s.codec_context.name}" for s in container.streams if s.codec_context is not None)
@@ -294,7 +299,8 @@ def _audio_stream(container: InputContainer, wanted: str, name: str) -> AvAudioS
     raise DataError(f"{name}: no audio stream {wanted}; it has {listed}")
 
 
-def _video_stream(container: InputContainer) -> AvVideoStream | None:
+def choose_video(container: InputContainer) -> AvVideoStream | None:
+    """The first video stream that is no cover picture."""
     from av.stream import Disposition
 
     for stream in container.streams.video:
@@ -327,7 +333,8 @@ def _announced_end_s(container: InputContainer, audio: AvAudioStream) -> float |
     return None
 
 
-def _record(packet: av.Packet[Any], session: str, sequence: int, is_audio: bool, offset: int) -> Packet:
+def packet_record(packet: av.Packet[Any], session: str, sequence: int, is_audio: bool, offset: int) -> Packet:
+    """FFmpeg's packet as a record, its times `offset` ticks earlier."""
     base = packet.time_base
     skip = None
     if is_audio and packet.has_sidedata("skip_samples"):

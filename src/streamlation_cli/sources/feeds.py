@@ -46,8 +46,13 @@ class Break:
 class Feed(Protocol):
     """One connection to a live source."""
 
-    audio: AudioStream
-    video: VideoStream | None
+    @property
+    def audio(self) -> AudioStream:
+        """How to decode its sound."""
+
+    @property
+    def video(self) -> VideoStream | None:
+        """Its pictures, where they were asked for and are there."""
 
     def packets(self) -> Iterator[Packet | Break]:
         """Packets as they arrive, their `pts` and `dts` on the connection's own clock; `session` and `seq` are filled in later.

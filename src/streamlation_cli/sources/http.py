@@ -1,4 +1,10 @@
-"""Files behind http and https addresses."""
+"""Files behind http and https addresses, and what else such an address may lead to.
+
+.m3u8, or a reply of type …mpegurl    a recording for FFmpeg, or live: `hls.py`
+.mpd, or a reply of type dash+xml     `dash.py`
+a reply of type text/html             a page with a player in it: `page.py`
+anything with --live                  an endless stream: `httplive.py`
+"""
 
 from __future__ import annotations
 
@@ -10,13 +16,14 @@ import ssl
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from functools import partial
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from typing import BinaryIO, cast
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from ..errors import DataError, InputMissing, OfflineRefused, StreamlationError, TryAgain, Unavailable
-from . import SUBTITLE_FORMATS, Opening, Request, raw, text_format_of
+from . import SUBTITLE_FORMATS, Elsewhere, Opening, Request, raw, text_format_of
 
 _BLOCK_BYTES = 1 << 16
 _RECONNECT = {
@@ -32,16 +39,23 @@ _SECRET = re.compile(r"token|secret|signature|^sig$|password|passwd|^key$|api_?k
 def opening(request: Request) -> Opening:
     """How to open an address.
 
-    Raises OfflineRefused under `--offline`, InputMissing, Unavailable or TryAgain where the server does not give it.
+    Raises OfflineRefused under `--offline`, InputMissing, Unavailable or TryAgain where the server does not give it, Elsewhere
+    where it leads to another transport.
     """
     name = public_name(request.input)
     if request.offline:
         raise OfflineRefused(f"{name}: --offline was given and this address is on the network")
-    failure = partial(_failure, name)
+    failure = partial(failure_of, name)
+    _by_extension(request)
     try:
-        reply = _ask(request.input, request.timeout_s)
+        reply = _ask(request.input, request.timeout_s, request.headers)
     except (OSError, ValueError, HTTPException) as error:
+        if request.live and failure(error).code == "temporary":
+            raise Elsewhere("httplive") from error  # it is waited for as every live source is
         raise failure(error) from error
+    if elsewhere := _by_reply(request, reply.headers.get_content_type()):
+        reply.close()
+        raise Elsewhere(elsewhere)
     format = request.format or text_format_of(urlsplit(request.input).path)
     length = reply.headers.get("Content-Length", "")
     file: str | BinaryIO
@@ -64,6 +78,37 @@ def opening(request: Request) -> Opening:
         remote=True,
         text=partial(_text, reply, name),
     )
+
+
+def _by_extension(request: Request) -> None:
+    """Raises Elsewhere where the address's end says what it leads to, and that is no recording."""
+    path = urlsplit(request.input).path.lower()
+    if path.endswith(".mpd") and not request.format:
+        raise Elsewhere("dash")
+    if path.endswith((".m3u8", ".m3u")) and not request.format:
+        from . import hls
+
+        if not hls.is_recording(request):
+            raise Elsewhere("hls")
+
+
+def _by_reply(request: Request, content_type: str) -> str:
+    """The module that a reply of this type is for; empty where it is a file."""
+    if request.format:
+        return "httplive" if request.live else ""
+    if content_type == "application/dash+xml" and not _ends(request, ".mpd"):
+        return "dash"
+    if content_type.endswith("mpegurl") and not _ends(request, ".m3u8", ".m3u"):
+        from . import hls
+
+        return "" if hls.is_recording(request) else "hls"
+    if content_type == "text/html":
+        return "page"
+    return "httplive" if request.live and not _ends(request, ".m3u8", ".m3u") else ""
+
+
+def _ends(request: Request, *extensions: str) -> bool:
+    return urlsplit(request.input).path.lower().endswith(extensions)
 
 
 class Spool:
@@ -138,11 +183,11 @@ def _ascii_only(address: str) -> str:
     return quote(address, safe="!#$%&'()*+,/:;=?@[]~-._")
 
 
-def _ask(address: str, timeout_s: float) -> HTTPResponse:
+def _ask(address: str, timeout_s: float, more: Mapping[str, str]) -> HTTPResponse:
     """The server's answer to a request for the input from its first byte; status 206 where it can send parts."""
     parts = urlsplit(address)
     user, _, host = parts.netloc.rpartition("@")
-    headers = {"Range": "bytes=0-", "User-Agent": "streamlation"}
+    headers = {"Range": "bytes=0-", "User-Agent": "streamlation", **more}
     if user:
         headers["Authorization"] = "Basic " + base64.b64encode(unquote(user).encode()).decode()
     plain = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
@@ -159,7 +204,8 @@ def _text(reply: HTTPResponse, name: str) -> bytes:
     return data
 
 
-def _failure(name: str, error: Exception) -> StreamlationError:
+def failure_of(name: str, error: Exception) -> StreamlationError:
+    """What went wrong with an http address that messages call `name`."""
     if isinstance(error, StreamlationError):
         return error
     kind = type(error).__name__
@@ -167,7 +213,7 @@ def _failure(name: str, error: Exception) -> StreamlationError:
         error.close()
         return _of_status(name, error.code)
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
-        return _failure(name, error.reason)
+        return failure_of(name, error.reason)
     if match := re.fullmatch(r"HTTP(\w+)Error", kind):
         statuses = {"BadRequest": 400, "Unauthorized": 401, "Forbidden": 403, "NotFound": 404, "TooManyRequests": 429}
         return _of_status(name, statuses.get(match[1], 500 if match[1] == "Server" else 410))

@@ -22,7 +22,7 @@ def opening(request: Request) -> Opening:
         file=whole or cast(BinaryIO, Pipe(stream)),
         seekable=whole is not None,
         name=NAME,
-        failure=_failure,
+        failure=failure_of,
         options=raw.options(request),
         format=request.format,
         text=stream.read,
@@ -60,7 +60,8 @@ def _whole_file(stream: io.BufferedReader) -> BinaryIO | None:
         return None
 
 
-def _failure(error: Exception) -> StreamlationError:
+def failure_of(error: Exception) -> StreamlationError:
+    """What went wrong with standard input."""
     if isinstance(error, StreamlationError):
         return error
     if isinstance(error, OSError) and not isinstance(error, ValueError):

@@ -1,13 +1,20 @@
 """Opens an input and emits it as a session of records: a header, its compressed packets, the end.
 
-INPUT is a file, an http or https address, or `-` for standard input. Media is demuxed, not decoded. A subtitle file (.srt,
-.vtt) becomes transcripts, so that captions can be translated. Raw samples need --format, --rate and --channels.
+INPUT is a file, an address, or `-` for standard input. Media is demuxed, not decoded. A subtitle file (.srt, .vtt) becomes
+transcripts, so that captions can be translated. Raw samples need --format, --rate and --channels.
 
 A kept part (--start, --duration) keeps the source's times: what is said at 65 s stays at 65 s.
 
+Live sources are read at their live edge: HLS and DASH (http, .m3u8 or .mpd), rtmp, rtsp (?udp for UDP), srt, udp (MPEG-TS),
+whep, alsa; standard input and endless http streams (Icecast) with --live. rtmp, rtsp, srt and whip wait for a publisher with
+--listen. A source that breaks off or stalls is connected to again, and the gap is marked by a `discontinuity` record; a
+`status` record each second says how it is. A session ends where the source says that it has ended, or is given up (--retry).
+
     streamlation ingest talk.mp4 | streamlation normalize | streamlation transcribe
 
-    arecord -f S16_LE -r 16000 | streamlation ingest - --format s16le --rate 16000 --channels 1
+    arecord -f S16_LE -r 16000 | streamlation ingest - --live --format s16le --rate 16000 --channels 1
+
+    streamlation ingest rtmp://0.0.0.0/live/key --listen | streamlation normalize | streamlation transcribe --live
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from .. import sources
+from .. import sources, stdio
 from ..errors import StreamlationError, UsageError
 from ..options import argument, option
 from ..records import Eos, Error, Packet, Status, StreamRecord, Transcript
@@ -34,7 +41,7 @@ _STAGE = "ingest"
 class Options:
     """What to ingest and how."""
 
-    input: str = argument("INPUT", "", help="file, http(s) address, or - for standard input")
+    input: str = argument("INPUT", "", help="file, address, or - for standard input")
     session: str = option("--session", "", metavar="NAME", help="name of the session; default: the file's name")
     language: str = option(
         "--from", "auto", metavar="LANG", shared=True, help="language that is spoken, or auto to detect it"
@@ -54,8 +61,27 @@ class Options:
     )
     rate: int = option("--rate", 0, metavar="HZ", minimum=0, maximum=768_000, help="sample rate of raw PCM")
     channels: int = option("--channels", 0, metavar="N", minimum=0, maximum=64, help="channels of raw PCM")
+    live: bool = option(
+        "--live", False, shared=True, help="the input is live: keep to its live edge, whatever it takes"
+    )
+    listen: bool = option("--listen", False, help="wait for a publisher at this address, again after each one")
     timeout: float = option(
-        "--timeout", 10.0, metavar="SECONDS", minimum=0.1, help="how long a network source may say nothing"
+        "--timeout",
+        0.0,
+        metavar="SECONDS",
+        minimum=0,
+        help=f"how long a network source may say nothing; 0: {sources.TIMEOUT_S:g} s, a live one {sources.LIVE_TIMEOUT_S:g} s",
+    )
+    retry: float = option(
+        "--retry",
+        60,
+        metavar="N|inf",
+        minimum=0,
+        kind=float,
+        help="tries in a row to reach a live source again before it is given up; inf: for ever",
+    )
+    retry_max: float = option(
+        "--retry-max", 2.0, metavar="SECONDS", minimum=0, maximum=3600, help="longest wait between two of these tries"
     )
     offline: bool = option("--offline", False, shared=True, help="never open a network connection")
 
@@ -73,7 +99,6 @@ def request_of(options: Options) -> Request:
     """The options checked and read; raises UsageError."""
     if not options.input:
         raise UsageError("INPUT is missing: name a file, an address, or - for standard input")
-    sources.transport_of(options.input)
     start_ms = parse_time("--start", options.start) if options.start else 0
     duration_ms = parse_time("--duration", options.duration) if options.duration else None
     if duration_ms == 0:
@@ -91,7 +116,12 @@ def request_of(options: Options) -> Request:
         end_ms=None if duration_ms is None else start_ms + duration_ms,
         offline=options.offline,
         timeout_s=options.timeout,
+        live=options.live,
+        listen=options.listen,
+        retry=options.retry,
+        retry_max_s=options.retry_max,
     )
+    sources.transport_of(request)  # so that an address of an unknown kind is told at once
     raw.check(request)
     return request
 
@@ -132,10 +162,16 @@ def _session(request: Request, pacer: Pacer | None) -> Iterator[StreamRecord]:
     media: Media | None = None
     counters: dict[str, int | float] = {"packets": 0, "bytes": 0}
     try:
-        media = sources.open_media(request)
+        try:
+            media = sources.open_media(request)
+        except stdio.Interrupted as interrupted:  # before there is a session that it could end
+            yield Error(request.session, stage=_STAGE, code=interrupted.code, message=interrupted.code, fatal=True)
+            return
         header = media.header
-        if pacer is not None:
+        if pacer is not None and not header.live:
             header = msgspec.structs.replace(header, live=True, started_at=pacer.start(request.start_ms))
+        else:
+            pacer = None
         yield header
         yield Status(request.session, stage=_STAGE, state="running")
         for record in media.records():
@@ -143,11 +179,11 @@ def _session(request: Request, pacer: Pacer | None) -> Iterator[StreamRecord]:
                 pacer.wait(record)
             _count(record, counters)
             yield record
-        yield Status(request.session, stage=_STAGE, state="completed", counters=counters)
+        yield Status(request.session, stage=_STAGE, state="completed", counters=counters | media.metrics())
         yield Eos(request.session, duration_ms=media.end_ms)
     except StreamlationError as error:
         if media is not None:
-            yield Status(request.session, stage=_STAGE, state="failed", counters=counters)
+            yield Status(request.session, stage=_STAGE, state="failed", counters=counters | media.metrics())
         yield Error(request.session, stage=_STAGE, code=error.code, message=error.message, fatal=True)
     finally:
         if media is not None:
