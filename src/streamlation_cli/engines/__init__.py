@@ -31,6 +31,8 @@ class SpokenWord:
     start_s: float
     end_s: float
     confidence: float
+    tokens: tuple[int, ...] = ()
+    """What the engine is to be told so that it goes on after this word; opaque."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,22 @@ class Recognition:
     words: tuple[SpokenWord, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hearing:
+    """What an engine hears in audio that begins with words it was told."""
+
+    text: str
+    """What follows those words."""
+    words: tuple[SpokenWord, ...]
+    """The same with times, from the start of the audio."""
+    mark: str = ""
+    """Punctuation right behind the told words, which belongs to the last of them."""
+    language: str
+    language_probability: float = 1.0
+    average_log_probability: float = 0.0
+    no_speech_probability: float = 0.0
+
+
 class Recognizer(Protocol):
     """Speech to text."""
 
@@ -71,6 +89,9 @@ class Recognizer(Protocol):
 
     def recognize(self, utterances: Sequence[Samples], decoding: Decoding) -> list[Recognition]:
         """One recognition an utterance, in order; utterances are 16 kHz and at most 30 s long."""
+
+    def listen(self, samples: Samples, said: Sequence[SpokenWord], decoding: Decoding) -> Hearing:
+        """What is heard behind `said`, words at the start of `samples` that `listen` found before (16 kHz, at most 30 s)."""
 
     def close(self) -> None:
         """Frees the model."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import TryAgain
-from . import Decoding, Recognition, Samples, Sound, SpokenWord
+from . import Decoding, Hearing, Recognition, Samples, Sound, SpokenWord
 
 _SECONDS_PER_WORD = 0.4
 
@@ -71,11 +71,8 @@ class StubRecognizer(_Stub):
         return [self._hear(samples, decoding.language or "en") for samples in utterances]
 
     def _hear(self, samples: Samples, language: str) -> Recognition:
-        digest = hashlib.sha256(
-            np.round(samples * 32768).astype("<i2").tobytes() + self._seed.to_bytes(8, "little", signed=True)
-        )
         vocabulary = _VOCABULARY.get(language, _VOCABULARY["en"])
-        first = int.from_bytes(digest.digest()[:4], "little") % len(vocabulary)
+        first = int.from_bytes(self._digest(samples)[:4], "little") % len(vocabulary)
         seconds = len(samples) / 16_000
         count = max(1, int(seconds / _SECONDS_PER_WORD))
         step = seconds / count
@@ -99,6 +96,26 @@ class StubRecognizer(_Stub):
             )
         text = " ".join(word.text for word in words)
         return Recognition(text=text, language=language, average_log_probability=-0.1, words=tuple(words))
+
+    def listen(self, samples: Samples, said: Sequence[SpokenWord], decoding: Decoding) -> Hearing:
+        """A word for each whole 0.4 s behind those said, drawn by the hash of its sound."""
+        self._call("recognizer")
+        language = decoding.language or "en"
+        vocabulary = _VOCABULARY.get(language, _VOCABULARY["en"])
+        first_s = said[-1].end_s if said else 0.0
+        words = []
+        for index in range(int((len(samples) / 16_000 - first_s) / _SECONDS_PER_WORD)):
+            start_s = first_s + index * _SECONDS_PER_WORD
+            sound = samples[round(start_s * 16_000) : round((start_s + _SECONDS_PER_WORD) * 16_000)]
+            number = int.from_bytes(self._digest(sound)[:4], "little") % len(vocabulary)
+            words.append(
+                SpokenWord(text=vocabulary[number], start_s=start_s, end_s=start_s + _SECONDS_PER_WORD, confidence=0.9)
+            )
+        return Hearing(text=" ".join(word.text for word in words), words=tuple(words), language=language)
+
+    def _digest(self, samples: Samples) -> bytes:
+        data = np.round(samples * 32768).astype("<i2").tobytes()
+        return hashlib.sha256(data + self._seed.to_bytes(8, "little", signed=True)).digest()
 
 
 class StubTranslator(_Stub):

@@ -1,0 +1,302 @@
+"""One stretch of audio on its way to committed words.
+
+      hear(samples)            task()                        engine                 settle(task, hearing)
+   buffer, speech so far ─► is it time to decode? ─► what follows the committed words ─► commit, show, trim, end
+
+The listener knows no threads and no clock but the audio's: whoever drives it decides where the engine runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..engines import Decoding, Hearing, Recognizer, Samples, SpokenWord
+from ..guard import compression_ratio
+from ..records import SAMPLE_RATE_HZ
+from ..voice_activity import WINDOW
+from .activity import LiveActivity
+from .policy import Policy, plain
+
+Pcm16 = npt.NDArray[np.int16]
+WINDOW_S = WINDOW / SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How a listener works; times in seconds."""
+
+    step_s: float = 0.5
+    """New audio that is worth a decoding."""
+    beam_size: int = 3
+    start_probability: float = 0.5
+    stop_probability: float = 0.25
+    padding_s: float = 0.4
+    """Audio kept before speech."""
+    pause_s: float = 0.8
+    """A pause at least this long ends the utterance."""
+    tail_s: float = 0.2
+    """Words that start later than this after the speech has ended are none."""
+    context_s: float = 6.0
+    """A longer buffer is trimmed."""
+    keep_s: float = 1.5
+    """Committed audio that stays in the buffer, with its words."""
+    memory_s: float = 2.0
+    """The context of what was said is forgotten after a pause of this length."""
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One decoding."""
+
+    samples: Samples
+    start_s: float
+    """Where the audio begins."""
+    edge_s: float
+    """And ends."""
+    said: tuple[SpokenWord, ...]
+    """The committed words in it, on the stretch's clock."""
+    last: bool
+    """The utterance is over."""
+    speech_end_s: float
+
+    def told(self) -> tuple[SpokenWord, ...]:
+        """The committed words on the audio's own clock."""
+        return tuple(shifted(word, -self.start_s) for word in self.said)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What is new: words that are committed now, and what is heard behind them so far."""
+
+    committed: tuple[SpokenWord, ...]
+    volatile: tuple[SpokenWord, ...]
+    mark: str
+    """Punctuation found behind the word that was committed last before these."""
+    last: bool
+    """The utterance is over."""
+    language: str
+
+    @property
+    def confidence(self) -> float | None:
+        """Mean probability of the words, in [0, 1]; None where there are none."""
+        words = (*self.committed, *self.volatile)
+        return sum(word.confidence for word in words) / len(words) if words else None
+
+
+def shifted(word: SpokenWord, by_s: float) -> SpokenWord:
+    """The word at another time."""
+    return replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s)
+
+
+class Listener:
+    """Hears one stretch of contiguous audio."""
+
+    def __init__(self, activity: LiveActivity, tuning: Tuning) -> None:
+        self._activity = activity
+        self.tuning = tuning
+        self._buffer = np.zeros(0, np.int16)
+        self._start = 0
+        """Position of the buffer's first sample."""
+        self._end = 0
+        self._judged = 0
+        """Position up to which speech has been looked for."""
+        self._speaking = False
+        self._speech_start: int | None = None
+        """Where the utterance's speech began; None between utterances."""
+        self._speech_end = 0
+        self._decoded_to = 0
+        self._said: list[SpokenWord] = []
+        """Committed words whose audio is in the buffer."""
+        self._before: tuple[SpokenWord, ...] = ()
+        """The uncommitted part of the last hypothesis."""
+
+    @property
+    def edge_s(self) -> float:
+        """Where the audio so far ends."""
+        return self._end / SAMPLE_RATE_HZ
+
+    def hear(self, samples: Pcm16) -> None:
+        """Takes the next samples."""
+        self._buffer = np.concatenate([self._buffer, samples])
+        self._end += len(samples)
+        tuning = self.tuning
+        for probability in self._activity.push(samples).tolist():
+            threshold = tuning.stop_probability if self._speaking else tuning.start_probability
+            self._speaking = probability >= threshold
+            window, self._judged = self._judged, self._judged + WINDOW
+            if self._speaking:
+                if self._speech_start is None:
+                    self._speech_start = window
+                    self._decoded_to = max(self._decoded_to, window)
+                self._speech_end = self._judged
+        if self._speech_start is None and (
+            not self._said or self._judged - self._speech_end > tuning.memory_s * SAMPLE_RATE_HZ
+        ):
+            self._said.clear()
+            self._cut(max(self._start, self._judged - round(tuning.padding_s * SAMPLE_RATE_HZ)))
+
+    def task(self, *, ended: bool = False) -> Task | None:
+        """The decoding that is due; None where there is none. `ended`: no audio will follow."""
+        if self._speech_start is None:
+            return None
+        pause = (self._judged - self._speech_end) / SAMPLE_RATE_HZ
+        last = ended or pause >= self.tuning.pause_s
+        if not last and self._end - self._decoded_to < self.tuning.step_s * SAMPLE_RATE_HZ:
+            return None
+        if not last and pause > 0.35 and not self._before and self._decoded_to >= self._speech_end + 4000:
+            return None
+        return Task(
+            samples=_levelled(self._buffer),
+            start_s=self._start / SAMPLE_RATE_HZ,
+            edge_s=self.edge_s,
+            said=tuple(self._said),
+            last=last,
+            speech_end_s=self._speech_end / SAMPLE_RATE_HZ,
+        )
+
+    def settle(self, task: Task, hearing: Hearing) -> Update:
+        """What the hearing of a task means; tasks are settled one by one."""
+        tail = tuple(shifted(word, task.start_s) for word in hearing.words)
+        self._decoded_to = round(task.edge_s * SAMPLE_RATE_HZ)
+        whole = tail
+        tail = without_repeats(self._said, tail)
+        since_s = task.edge_s - (self._speech_start or 0) / SAMPLE_RATE_HZ
+        if task.last:
+            count = sum(word.start_s < task.speech_end_s + self.tuning.tail_s for word in tail)
+            left_s = task.speech_end_s - (self._said[-1].end_s if self._said else task.start_s)
+            if left_s < FASTEST_S * count and count > len(self._before):
+                count = 0
+            tail = tail[:count]
+        elif since_s < self.tuning.policy.settle_s and not self._said:
+            count = 0
+        else:
+            count = self.tuning.policy.commits(tail, self._before, task.edge_s)
+            if len(tail) < len(whole) and count == len(tail) and count:
+                count -= 1  # what went astray may have begun in the word before
+        committed = tail[:count]
+        self._said += committed
+        self._before = tail[count:]
+        update = Update(
+            committed=committed, volatile=self._before, mark=hearing.mark if self._said else "", last=task.last,
+            language=hearing.language,
+        )  # fmt: skip
+        if task.last:
+            self._end_utterance(task)
+        else:
+            self._trim(task)
+        return update
+
+    def postpone(self, task: Task) -> None:
+        """The task came too early to mean anything: it is asked for again when more has been heard."""
+        self._decoded_to = round(task.edge_s * SAMPLE_RATE_HZ)
+
+    def _end_utterance(self, task: Task) -> None:
+        """What is heard from here on is the next utterance's; the last words stay as its context."""
+        self._before = ()
+        spoken_on = self._speech_end - round(task.speech_end_s * SAMPLE_RATE_HZ)
+        self._speech_start = round(task.edge_s * SAMPLE_RATE_HZ) if spoken_on > 0 else None
+        self._trim(task)
+
+    def _trim(self, task: Task) -> None:
+        """Keeps the buffer short: cut behind a sentence, else between two committed words."""
+        if task.edge_s - task.start_s <= self.tuning.context_s:
+            return
+        latest_s = self._said[-1].end_s - self.tuning.keep_s if self._said else -1.0
+        best: tuple[bool, float] | None = None
+        for index in range(len(self._said) - 1):
+            one, other = self._said[index], self._said[index + 1]
+            cut_s = (one.end_s + other.start_s) / 2
+            if cut_s > latest_s:
+                break
+            best = max(best or (False, -1.0), (ends_sentence(one.text), cut_s))
+        if best is None:
+            if task.edge_s - task.start_s > 24.0:
+                self._cut(round((task.edge_s - 12.0) * SAMPLE_RATE_HZ))
+            return
+        cut_s = best[1]
+        self._said = [word for word in self._said if word.start_s >= cut_s or word.end_s > cut_s + 0.05]
+        self._cut(round(cut_s * SAMPLE_RATE_HZ))
+
+    def _cut(self, position: int) -> None:
+        """Drops what lies before `position`."""
+        if position > self._start:
+            self._buffer = self._buffer[position - self._start :]
+            self._start = position
+
+
+def _levelled(pcm: Pcm16) -> Samples:
+    """The samples in [-1, 1], raised to near full scale where they are quiet: Whisper's input depends on the level."""
+    samples = pcm.astype(np.float32) / np.float32(32768)
+    peak = float(np.abs(samples).max(initial=0.0))
+    return samples * np.float32(0.5 / peak) if 0 < peak < 0.1 else samples
+
+
+def heard(engine: Recognizer, task: Task, decoding: Decoding) -> Hearing:
+    """What the engine hears; a loop is asked for again with all the context there is, and is nothing if it stays one."""
+    hearing = engine.listen(task.samples, task.told(), decoding)
+    if is_loop(hearing):
+        hearing = engine.listen(task.samples, task.told(), replace(decoding, context="full"))
+        if is_loop(hearing):
+            return replace(hearing, words=(), text="")
+    return hearing
+
+
+def is_loop(hearing: Hearing) -> bool:
+    """Whether the decoder has lost its way: text that zlib shrinks far too well, or a short phrase four times running."""
+    if compression_ratio(hearing.text) > MOST_COMPRESSION:
+        return True
+    said = [plain(word.text) for word in hearing.words]
+    return any(
+        said[start : start + 4 * length] == said[start : start + length] * 4
+        for length in range(1, 5)
+        for start in range(len(said) - 4 * length + 1)
+    )
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether a word ends its sentence.
+
+    >>> ends_sentence("house."), ends_sentence("house,")
+    (True, False)
+    """
+    return text.rstrip("\"'”’»)").endswith((".", "!", "?", "…", "。", "！", "？"))
+
+
+MOST_COMPRESSION = 2.4
+RECENT = 16
+"""Words back that a repeat is looked for."""
+FASTEST_S = 0.12
+"""Nobody says words faster than this, one after the other."""
+
+
+def without_repeats(said: Sequence[SpokenWord], tail: tuple[SpokenWord, ...]) -> tuple[SpokenWord, ...]:
+    """The tail up to where it says again what was just said, in no time: how a decoder goes on when the sound is over."""
+    words = [*said[-RECENT:], *tail]
+    first = len(words) - len(tail)
+    texts = [plain(word.text) for word in words]
+    for position in range(max(first, 1), len(words)):
+        for start in range(max(0, position - RECENT), position):
+            length = 0
+            while (
+                position + length < len(words)
+                and start + length < position
+                and texts[start + length] == texts[position + length]
+            ):
+                length += 1
+            if not length:
+                continue
+            spent_s = words[position + length - 1].end_s - words[position].start_s
+            adjacent = start + length == position
+            if (adjacent and (length >= 4 or spent_s < FASTEST_S * length)) or (
+                length >= 3 and spent_s < FASTEST_S * length
+            ):
+                # What leads up to it is made up as well, where it took no time either.
+                while position > first and words[position - 1].end_s - words[position - 1].start_s < FASTEST_S / 2:
+                    position -= 1
+                return tail[: position - first]
+    return tail
