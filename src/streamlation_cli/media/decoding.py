@@ -85,6 +85,12 @@ class PacketDecoder:
         self.frames += len(frames)
         return frames
 
+    def successor(self, stream: AudioStream | None) -> PacketDecoder:
+        """A decoder for what comes after a break, of the same stream where none is given; it goes on counting."""
+        decoder = PacketDecoder(stream or self._stream)
+        decoder.packets, decoder.bad_packets, decoder.frames = self.packets, self.bad_packets, self.frames
+        return decoder
+
     def flush(self) -> list[av.AudioFrame]:
         """The frames still inside."""
         if self._context is None:

@@ -96,19 +96,21 @@ class Resampler:
         *,
         floats: bool = False,
         skip: int = 0,
+        prompt: bool = False,
     ) -> None:
-        """`skip` source samples are left out first."""
+        """`skip` source samples are left out first; `prompt`: what is ready comes out with each frame."""
         self.source = (rate_hz, sample_format, layout)
         """What the frames must be."""
         # Frames are joined: taking each one out costs more than resampling it.
         joined = ("asetnsamples", f"n={SAMPLE_RATE_HZ // 10}:p=0")
-        filters = [("aresample", str(SAMPLE_RATE_HZ)), _to_mono("flt" if floats else "s16"), joined]
+        filters = [("aresample", str(SAMPLE_RATE_HZ)), _to_mono("flt" if floats else "s16")]
+        filters += [] if prompt else [joined]
         if channel != "mix":
             filters.insert(0, ("pan", f"mono|c0=c{_channel_index(channel, layout)}"))
         if skip:
             filters.insert(0, ("atrim", f"start_sample={skip}"))
         self._filters = _Filters(rate_hz, sample_format, layout, filters, np.float32 if floats else np.int16)
-        self._pull_every = self._PULL_EVERY_S * rate_hz
+        self._pull_every = 0.0 if prompt else self._PULL_EVERY_S * rate_hz
         self._waiting = 0
 
     def push(self, frame: av.AudioFrame) -> list[Mono]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..records import SAMPLE_RATE_HZ
-from .pcm import Channel, Mono, Resampler
+from .pcm import SAMPLES_PER_MS, Channel, Mono, Resampler
 
 if TYPE_CHECKING:
     import av
@@ -54,10 +54,19 @@ class Timeline:
     """
 
     def __init__(
-        self, *, channel: Channel, max_gap_ms: int, start_ms: int = 0, end_ms: int | None = None, floats: bool = False
+        self,
+        *,
+        channel: Channel,
+        max_gap_ms: int,
+        start_ms: int = 0,
+        end_ms: int | None = None,
+        floats: bool = False,
+        prompt: bool = False,
     ) -> None:
+        """`prompt`: samples come out as soon as they can, at a little more work."""
         self._channel = channel
         self._floats = floats
+        self._prompt = prompt
         self._max_gap = max_gap_ms * SAMPLE_RATE_HZ // 1000
         self._far_s = max(max_gap_ms / 1000, TOLERANCE_S)
         self._position = start_ms * SAMPLE_RATE_HZ // 1000
@@ -70,6 +79,7 @@ class Timeline:
         self._overlap = False
         """Whether the surplus is time that came twice, not time before the start."""
         self._begun = False
+        self._restarted = False
         self._suspect: tuple[av.AudioFrame, float] | None = None
         """A frame whose time is far from where it is expected, and that time; the next frame decides."""
         self.silence = 0
@@ -95,7 +105,9 @@ class Timeline:
             yield from self._put(suspect, suspect_s if confirmed else None, TOLERANCE_S)
             if confirmed:
                 start_s = None
-        if start_s is not None and self._begun and abs(start_s - self._expected_s) > self._far_s:
+        if self._restarted:
+            self._offset_s, start_s = 0.0, None if start_s is None else start_s - self._offset_s
+        elif start_s is not None and self._begun and abs(start_s - self._expected_s) > self._far_s:
             self._suspect = frame, start_s
             return
         if follows and start_s is not None and start_s < self._expected_s - TOLERANCE_S:
@@ -108,12 +120,16 @@ class Timeline:
         source = (rate, frame.format.name, frame.layout.name)
         if start_s is None:
             start_s = self._expected_s
-        if not self._begun or abs(start_s - self._expected_s) > tolerance_s:
+        if not self._begun or self._restarted or abs(start_s - self._expected_s) > tolerance_s:
             yield from self._move_to(start_s)
         if self._resampler is None or self._resampler.source != source:
             yield from self._drain()
             self._resampler = Resampler(
-                *source, self._channel, floats=self._floats, skip=self._to_grid(round(start_s * rate), rate)
+                *source,
+                self._channel,
+                floats=self._floats,
+                skip=self._to_grid(round(start_s * rate), rate),
+                prompt=self._prompt,
             )
         self._expected_s += frame.samples / rate
         for samples in self._resampler.push(frame):
@@ -132,6 +148,16 @@ class Timeline:
         self._surplus = self._position - first
         return skip
 
+    def restart(self) -> Iterator[Piece | Jump]:
+        """What is still held; the next frame is placed where it says that it is, and that is no jump: it was told upstream.
+
+        Only what it says of the time before the end of the last one is left out.
+        """
+        yield from self.flush()
+        self._restarted = True
+        # A new run of samples begins at a whole millisecond, after the one in which the last run ended.
+        self._position += -self._position % SAMPLES_PER_MS
+
     def flush(self) -> Iterator[Piece | Jump]:
         """What is still held; nothing may be placed after it."""
         if self._suspect is not None:
@@ -149,7 +175,8 @@ class Timeline:
         yield from self._drain()
         self._surplus = 0
         gap = round(start_s * SAMPLE_RATE_HZ) - self._position
-        first, self._begun = not self._begun, True
+        first = not self._begun or (self._restarted and -gap <= self._max_gap)
+        self._begun, self._restarted = True, False
         self._expected_s = start_s
         if gap > 0:
             if first:

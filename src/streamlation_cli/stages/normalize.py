@@ -2,6 +2,7 @@
 
 Audio that starts at 3 s starts at 3 s. Gaps become silence up to --max-gap, longer ones a `discontinuity` record. Packets that
 cannot be decoded are left out, counted and reported; everything else is kept. Each `pcm` record carries its RMS and peak level.
+In a live session a gap that the source marks stays a gap, whatever its length, and the audio after it may be of another kind.
 
     streamlation ingest talk.mp4 | streamlation normalize | jq -r 'select(.type=="pcm") | .data' | base64 -d > talk.s16le
 """
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from ..options import option
 from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Packet, Pcm, Status, StreamRecord
 from ..sessions import Stage, by_session
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 _STAGE = "normalize"
 _STATUS_EVERY_MS = 10_000
 _SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
+CHUNK_MS = 500
+LIVE_CHUNK_MS = 100
+"""Of live sessions: shorter ones cost more, longer ones are waited for."""
+_LEAST_CHUNK_MS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,12 @@ class Options:
     """How PCM is made."""
 
     chunk_ms: int = option(
-        "--chunk-ms", 500, metavar="MS", minimum=10, maximum=30_000, help="length of a pcm record; the last is shorter"
+        "--chunk-ms",
+        0,
+        metavar="MS",
+        minimum=0,
+        maximum=30_000,
+        help=f"length of a pcm record; the last is shorter; 0: {CHUNK_MS}, in live sessions {LIVE_CHUNK_MS}",
     )
     channel: str = option(
         "--channel", "mix", choices=("mix", "left", "right"), help="mix all channels, or take the left or right one"
@@ -57,7 +67,9 @@ class Options:
 
 
 def stage(options: Options) -> Stage:
-    """Audio packets in, pcm out; everything else passes."""
+    """Audio packets in, pcm out; everything else passes. Raises UsageError."""
+    if 0 < options.chunk_ms < _LEAST_CHUNK_MS:
+        raise UsageError(f"--chunk-ms: {options.chunk_ms} is out of range; it must be at least {_LEAST_CHUNK_MS}, or 0")
     return by_session(_STAGE, lambda header: Normalizer(header, options))
 
 
@@ -73,13 +85,14 @@ class Normalizer:
         self._session = header.session
         self._decoder: PacketDecoder | None = None
         self._after_loss = False
-        self._chunks = Chunks(header.session, options.chunk_ms)
+        self._chunks = Chunks(header.session, options.chunk_ms or (LIVE_CHUNK_MS if header.live else CHUNK_MS))
         self._leveller: Leveller | None = None
         self._levelled_to = 0
         self._last_pts: int | None = None
         self._packet_end: int | None = None
         self._jumps = 0
         self._next_status_ms = 0
+        self._silent = False
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         """The header opens the decoder; audio packets become pcm."""
@@ -88,10 +101,22 @@ class Normalizer:
             if record.audio is not None:
                 self._open(record)
                 yield Status(self._session, stage=_STAGE, state="running")
-        elif isinstance(record, Packet) and record.stream == "audio" and self._decoder is not None:
+        elif self._decoder is None:
+            yield record
+        elif isinstance(record, Packet) and record.stream == "audio":
             if self._options.keep_packets:
                 yield record
+            self._silent = False
             yield from self._packet(record)
+        elif isinstance(record, Discontinuity):
+            yield from self._begin_anew(record)
+            yield record
+        elif isinstance(record, Status) and record.state == "running":
+            # A second without a packet: what waits for its chunk to be full is wanted now.
+            if self._silent and self._header.live:
+                yield from self._chunks.cut()
+            self._silent = True
+            yield record
         else:
             yield record
 
@@ -112,6 +137,20 @@ class Normalizer:
             message = f"{self._header.source}: {bad} of {packets} audio packets are damaged; the rest is kept"
             yield Error(self._session, stage=_STAGE, code="damaged", message=message, fatal=False)
 
+    def _begin_anew(self, record: Discontinuity) -> Iterator[StreamRecord]:
+        """All of what came before the source's discontinuity; then a decoder that knows nothing of it."""
+        decoder = self._decoder
+        assert decoder is not None
+        for frame in decoder.flush():
+            yield from self._placed(self._timeline.place(frame, self._start_s(frame)))
+        yield from self._placed(self._timeline.restart())
+        yield from self._level_out()
+        yield from self._chunks.flush()
+        self._decoder = decoder.successor(record.audio)
+        self._after_loss = False
+        self._last_pts = self._packet_end = None
+        self._jumps += 1
+
     def _open(self, header: Header) -> None:
         from ..media.decoding import PacketDecoder
         from ..media.timeline import Timeline
@@ -125,6 +164,7 @@ class Normalizer:
             start_ms=header.start_ms,
             end_ms=header.end_ms,
             floats=self._options.loudness != "off",
+            prompt=header.live,
         )
 
     def _packet(self, record: Packet) -> Iterator[StreamRecord]:
