@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -307,6 +308,24 @@ def test_a_session_that_breaks_off_keeps_what_was_heard(talk: Audio) -> None:
     assert of(Transcript, out)
     assert of(Status, out)[-1].state == "failed"
     assert out[-1] is broken
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_no_thread_outlives_its_session(talk: Audio, whole: bool) -> None:
+    before = set(threading.enumerate())
+    records = session(talk[: 30 * 16_000])
+    if whole:
+        records.insert(20, Header("fails", proto=1, source="test", language="en"))
+        out = transcribed(records, engine="stub", stub_error_rate=1.0)
+        assert isinstance(out[-1], Error)
+    else:
+        stopped = stage(Options(engine="stub"))(iter(records))
+        next(r for r in stopped if isinstance(r, Status))
+        stopped.close()  # type: ignore[attr-defined]
+    ended = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("window")]
+    for thread in ended:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in ended)
 
 
 @pytest.mark.parametrize("samples_in", [0, 1, 100, 800, 3200, 11_200])

@@ -25,7 +25,19 @@ from ..media.pcm import samples_of
 from ..models import store
 from ..options import option
 from ..recognition import BatchRecognizer
-from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Pcm, Status, StreamRecord, Transcript, Word
+from ..records import (
+    SAMPLE_RATE_HZ,
+    Discontinuity,
+    Eos,
+    Error,
+    Header,
+    Pcm,
+    Status,
+    StreamRecord,
+    Transcript,
+    Word,
+    ends_session,
+)
 from ..segmentation import Cutting, Segmenter, Utterance
 from ..sessions import Stage, by_session
 from ..voice_activity import SileroDetector, open_silero
@@ -104,7 +116,24 @@ def stage(options: Options) -> Stage:
     """
     if 0 < options.longest_s < LEAST_LONGEST_S:
         raise UsageError(f"--longest {options.longest_s:g}: it must be at least {LEAST_LONGEST_S:g} seconds")
-    return by_session(STAGE, lambda header: _Session(header, options))
+
+    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+        open_sessions: dict[str, _Session] = {}
+
+        def make(header: Header) -> _Session:
+            open_sessions[header.session] = _Session(header, options)
+            return open_sessions[header.session]
+
+        try:
+            for record in by_session(STAGE, make)(records):
+                if ends_session(record) and record.session in open_sessions:
+                    open_sessions.pop(record.session).close()
+                yield record
+        finally:
+            for session in open_sessions.values():
+                session.close()
+
+    return run
 
 
 class _Session:
@@ -170,7 +199,6 @@ class _Session:
     def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
         """See `Handler`."""
         yield from self._break()
-        self._windows.shutdown(wait=False)
         tally = self._recognizer.tally
         yield Status(
             self._session,
@@ -181,6 +209,10 @@ class _Session:
                 "retried": tally.retried, "dropped": tally.dropped,
             },
         )  # fmt: skip
+
+    def close(self) -> None:
+        """Ends the session's threads; what waits to be recognised never will be."""
+        self._windows.shutdown(wait=False, cancel_futures=True)
 
     def _listen(self, pcm: Pcm) -> Iterator[Transcript]:
         if self._segmenter is None or abs(pcm.start_ms - self._end_ms) > LARGEST_JUMP_MS:
