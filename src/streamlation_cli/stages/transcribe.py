@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +18,11 @@ import numpy as np
 
 from .. import seams
 from ..engines import Decoding, Recognition, Recognizer, StubOptions, engine_class
-from ..errors import UsageError
+from ..errors import ModelMissing, UsageError
 from ..guard import Guard
 from ..languages import AUTO, primary
+from ..live import session as live
+from ..live.session import LiveSession
 from ..media.pcm import samples_of
 from ..models import store
 from ..options import option
@@ -83,6 +85,13 @@ class Options(StubOptions):
         help="such as int8, int8_float16 or float32; fastest by default",
     )
     threads: int = option("--threads", 0, metavar="N", minimum=0, shared=True, help="CPU threads; 0: one a core")
+    live: bool = option(
+        "--live", False, shared=True, help="transcribe while it is spoken: words are committed as they come"
+    )
+    target_latency: float = option(
+        "--target-latency", 0.0, metavar="SECONDS", minimum=0, maximum=60,
+        help="with --live: say so when 95 % of the words are not committed within this time; 0: never",
+    )  # fmt: skip
     keep_audio: bool = option("--keep-audio", False, help="pass the pcm records on")
 
 
@@ -120,7 +129,9 @@ def stage(options: Options) -> Stage:
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
         open_sessions: dict[str, _Session] = {}
 
-        def make(header: Header) -> _Session:
+        def make(header: Header) -> _Session | LiveSession:
+            if options.live:
+                return _live(header, options)
             open_sessions[header.session] = _Session(header, options)
             return open_sessions[header.session]
 
@@ -134,6 +145,38 @@ def stage(options: Options) -> Stage:
                 session.close()
 
     return run
+
+
+def _live(header: Header, options: Options) -> LiveSession:
+    engine = open_engine(options)
+    tuning = live.PRESETS[options.preset]
+    tuning = replace(tuning, beam_size=options.beam_size or tuning.beam_size)
+    return LiveSession(
+        header,
+        tuning,
+        live.decoding_of(
+            header, options.from_, options.task, options.initial_prompt, options.hotwords, tuning.beam_size
+        ),
+        live.Engines(usual=engine, smaller=_smaller(options), pool=_pool_of(engine), silero=_silero()),
+        target_latency_s=options.target_latency,
+        keep_audio=options.keep_audio,
+    )
+
+
+SMALLER = {"base": "tiny", "small": "base", "medium": "small", "large-v3": "small", "large-v3-turbo": "small"}
+"""Whisper model → the one that takes over where it cannot keep up with live speech, if it is installed."""
+
+
+def _smaller(options: Options) -> Callable[[], Recognizer] | None:
+    """Opens the smaller model; None where none is installed."""
+    name = SMALLER.get(options.model) if options.engine == "whisper" else None
+    if name is None:
+        return None
+    try:
+        store.resolve("whisper", name)
+    except ModelMissing:
+        return None
+    return lambda: open_engine(replace(options, model=name))
 
 
 class _Session:

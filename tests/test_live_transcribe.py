@@ -1,0 +1,325 @@
+"""`transcribe --live`: on real recordings with real weights, and the policy by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import jiwer
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import promises
+from conftest import ROOT
+from media import SPEECH, direct, of
+from streamlation_cli.engines import Decoding, Hearing, SpokenWord
+from streamlation_cli.lag import Lag
+from streamlation_cli.live.listener import Listener, Task, Tuning, Update, is_loop, without_repeats
+from streamlation_cli.live.load import Load
+from streamlation_cli.live.policy import Policy
+from streamlation_cli.live.transcripts import LONGEST_MS, Transcripts
+from streamlation_cli.records import Discontinuity, Eos, Header, Pcm, Status, StreamRecord, Transcript
+from streamlation_cli.stages.transcribe import Options, stage
+from support import shell
+from test_transcribe import words_of
+
+Audio = np.ndarray[Any, np.dtype[np.int16]]
+CHUNK_MS = 100
+
+
+@lru_cache
+def talk(seconds: float = 60.0) -> Audio:
+    """The start of the bundled talk."""
+    return direct(ROOT / "testdata" / "audio" / "talk_en_60s.opus")[: int(seconds * 16_000)]
+
+
+def pcm(samples: Audio, session: str = "s", start_ms: int = 0) -> Iterator[Pcm]:
+    step = CHUNK_MS * 16
+    for seq, at in enumerate(range(0, len(samples), step)):
+        data = samples[at : at + step]
+        yield Pcm(
+            session, seq=seq, start_ms=start_ms + at // 16, end_ms=start_ms + (at + len(data)) // 16,
+            rms_dbfs=-20.0, peak_dbfs=-3.0, data=data.tobytes(),
+        )  # fmt: skip
+
+
+def session(samples: Audio, name: str = "s", language: str = "en") -> list[StreamRecord]:
+    return [Header(name, proto=1, source="test", language=language), *pcm(samples, name), Eos(name)]
+
+
+def heard(records: list[StreamRecord], **options: Any) -> list[StreamRecord]:
+    """What the live stage makes of a session that is not live: it waits for each decoding."""
+    return list(stage(Options(live=True, **options))(iter(records)))
+
+
+def error_rate(reference: str, records: list[StreamRecord]) -> float:
+    return float(jiwer.wer(" ".join(words_of(reference)), " ".join(words_of(promises.final_text(records)))))
+
+
+# ---- real recordings --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_a_talk_is_committed_word_by_word_and_right() -> None:
+    records = heard(session(talk(30)))
+    promises.check(records)
+    reference = " ".join((ROOT / "testdata" / "audio" / "talk_en_60s.txt").read_text("utf-8").split())
+    said = words_of(promises.final_text(records))
+    wanted = words_of(reference)[: len(said)]
+    assert len(said) > 50
+    assert jiwer.wer(" ".join(wanted), " ".join(said)) <= 0.12
+    revisions = [record for record in of(Transcript, records) if not record.final]
+    assert any(record.stable_words and record.stable_words < len(record.words) for record in revisions)
+    finals = [record for record in of(Transcript, records) if record.final]
+    assert len(finals) >= 3, "sentences become final while the talk goes on"
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not SPEECH.is_dir(), reason="../shared/speech is absent")
+@pytest.mark.parametrize(
+    ("name", "language", "most"), [("long/en-long-dev.flac", "en", 0.16), ("long/pt-long-dev.flac", "pt", 0.35)]
+)
+def test_real_speech_is_recognised_nearly_as_well_as_in_a_file(name: str, language: str, most: float) -> None:
+    import json
+
+    entry = next(e for e in json.loads((SPEECH / "manifest.json").read_text("utf-8")) if e["path"] == name)
+    records = heard(session(direct(SPEECH / name), language=language))
+    promises.check(records)
+    assert error_rate(entry["reference"], records) <= most
+
+
+@pytest.mark.skipif(not SPEECH.is_dir(), reason="../shared/speech is absent")
+@pytest.mark.parametrize(
+    "name", ["music-strings.ogg", "trumpet.ogg", "silence-10s.flac", "pv-empty.flac", "short-50ms.wav"]
+)
+def test_what_is_no_speech_gives_no_words(name: str) -> None:
+    records = heard(session(direct(SPEECH / "robust" / name)))
+    assert not [record for record in of(Transcript, records) if record.text]
+
+
+def test_silence_is_never_decoded() -> None:
+    records = heard(session(np.zeros(20 * 16_000, np.int16)))
+    [done] = [record for record in of(Status, records) if record.state == "completed"]
+    assert done.counters["decodings"] == 0
+    assert not of(Transcript, records)
+
+
+@pytest.mark.long
+def test_the_language_is_found_and_kept() -> None:
+    spanish = direct(ROOT / "testdata" / "audio" / "hola_es.flac")
+    records = heard(session(spanish, language=""))
+    promises.check(records)
+    assert {record.language for record in of(Transcript, records) if record.final} == {"es"}
+
+
+@pytest.mark.long
+def test_interleaved_sessions_hear_what_they_hear_alone() -> None:
+    one, other = session(talk(12), "a"), session(talk(24)[12 * 16_000 :], "b")
+    mixed = [record for pair in zip(one, other, strict=False) for record in pair]
+    mixed += one[len(other) :] + other[len(one) :]
+    together = heard(mixed)
+    for name, alone in (("a", one), ("b", other)):
+        expected = [record for record in heard(alone) if isinstance(record, Transcript)]
+        assert [r for r in together if isinstance(r, Transcript) and r.session == name] == expected
+
+
+def test_a_gap_ends_the_sentence_and_times_go_on_behind_it() -> None:
+    samples = talk(10)
+    records = [
+        Header("s", proto=1, source="test", language="en"),
+        *pcm(samples[: 5 * 16_000]),
+        Discontinuity("s", at_ms=5000, gap_ms=20_000, reason="reconnect"),
+        *pcm(samples[5 * 16_000 :], start_ms=25_000),
+        Eos("s"),
+    ]
+    result = heard(records)
+    promises.check(result)
+    position = next(i for i, record in enumerate(result) if isinstance(record, Discontinuity))
+    before = [r for r in result[:position] if isinstance(r, Transcript)]
+    after = [r for r in result[position:] if isinstance(r, Transcript)]
+    assert before[-1].final
+    assert all(word.end_ms <= 5000 for r in before for word in r.words)
+    assert after
+    assert all(word.start_ms >= 25_000 for r in after for word in r.words)
+
+
+@pytest.mark.long
+def test_live_at_the_speed_of_speech(tmp_path: Any) -> None:
+    """A real pipe, in real time: words are out long before the recording ends, and none is missing."""
+    script = (
+        f"streamlation ingest {ROOT}/testdata/audio/talk_en_60s.opus --duration 15 --realtime"
+        " | streamlation normalize | streamlation transcribe --live --from en"
+    )
+    started = time.time()
+    result = shell(script, cwd=tmp_path).ok()
+    assert time.time() - started > 14
+    finals = [record for record in result.of_type("transcript") if record["final"]]
+    wanted = words_of((ROOT / "testdata" / "audio" / "talk_en_60s.txt").read_text("utf-8"))
+    said = words_of(" ".join(record["text"] for record in finals))
+    assert jiwer.wer(" ".join(wanted[: len(said)]), " ".join(said)) <= 0.2
+    header = result.of_type("header")[0]
+    for record in result.of_type("transcript"):
+        late_s = record["emitted_at"] - header["started_at"] - record["end_ms"] / 1000
+        assert -0.1 < late_s < 15
+
+
+# ---- the listener ------------------------------------------------------------------------------------------------------
+
+
+class AlwaysSpeech:
+    """An activity detector that hears speech everywhere."""
+
+    def push(self, samples: Audio) -> Any:
+        self._rest = getattr(self, "_rest", 0) + len(samples)
+        count, self._rest = divmod(self._rest, 512)
+        return np.ones(count, np.float32)
+
+
+def word(text: str, start_s: float, end_s: float, confidence: float = 0.9) -> SpokenWord:
+    return SpokenWord(text=text, start_s=start_s, end_s=end_s, confidence=confidence, tokens=(1,))
+
+
+def test_minutes_without_a_pause_neither_stall_nor_grow() -> None:
+    listener = Listener(AlwaysSpeech(), Tuning())  # type: ignore[arg-type]
+    longest, committed = 0.0, 0
+    for _ in range(10 * 300):
+        listener.hear(np.ones(1600, np.int16))
+        task = listener.task()
+        if task is None:
+            continue
+        longest = max(longest, len(task.samples) / 16_000)
+        said = task.told()
+        first_s = said[-1].end_s if said else 0.0
+        count = int((len(task.samples) / 16_000 - first_s) / 0.4)
+        begin = round((task.start_s + first_s) / 0.4)
+        words = tuple(word(f"w{begin + i}", first_s + i * 0.4, first_s + (i + 1) * 0.4) for i in range(count))
+        committed += len(listener.settle(task, Hearing(text="", words=words, language="en")).committed)
+    assert longest <= Tuning().context_s + 1.5
+    assert committed > 300 / 0.4 * 0.98
+
+
+def test_a_listener_that_never_hears_words_does_not_grow() -> None:
+    listener = Listener(AlwaysSpeech(), Tuning())  # type: ignore[arg-type]
+    longest = 0.0
+    for _ in range(10 * 120):
+        listener.hear(np.ones(1600, np.int16))
+        if (task := listener.task()) is not None:
+            longest = max(longest, len(task.samples) / 16_000)
+            listener.settle(task, Hearing(text="", words=(), language="en"))
+    assert longest < 29
+
+
+def test_what_is_said_again_in_no_time_is_a_decoder_gone_astray() -> None:
+    said = [word("ask", 0.0, 0.3), word("not", 0.3, 0.6), word("what", 0.6, 0.9)]
+    tail = (word("ask", 0.95, 0.96), word("not", 0.96, 0.97), word("what", 0.97, 0.98))
+    assert without_repeats(said, tail) == ()
+    really = (word("ask", 1.0, 1.3), word("not", 1.3, 1.6), word("what", 1.6, 1.9))
+    assert without_repeats(said, really) == really
+
+
+def test_a_phrase_four_times_running_is_a_loop() -> None:
+    looping = tuple(
+        word(text, i, i + 1) for i, text in enumerate("so it goes so it goes so it goes so it goes".split())
+    )
+    assert is_loop(Hearing(text="", words=looping, language="en"))
+    assert not is_loop(Hearing(text="", words=looping[:9], language="en"))
+
+
+# ---- the policy --------------------------------------------------------------------------------------------------------
+
+
+def test_a_word_heard_twice_is_committed_and_one_heard_once_waits() -> None:
+    tail = [word("one", 0.0, 0.4), word("two", 0.4, 0.8), word("three", 0.8, 1.2)]
+    policy = Policy()
+    assert policy.commits(tail, [], edge_s=1.3) == 0
+    assert policy.commits(tail, tail[:2], edge_s=1.3) == 2
+    assert policy.commits(tail, [], edge_s=10.0) == 2, "the last word may still get its ending"
+
+
+def test_an_unsure_word_waits_longer_and_holds_up_those_behind_it() -> None:
+    tail = [
+        word("one", 0.0, 0.4),
+        word("tow", 0.4, 0.8, confidence=0.1),
+        word("three", 0.8, 1.2),
+        word("four", 1.2, 1.6),
+    ]
+    assert Policy().commits(tail, tail, edge_s=1.7) == 1
+    assert Policy().commits(tail, tail, edge_s=0.85 + Policy().unsure_s) >= 2
+
+
+texts = st.lists(st.sampled_from(["a", "b", "the", "end.", "so,"]), max_size=8)
+
+
+@given(st.lists(st.tuples(texts, texts, st.booleans(), st.sampled_from(["", ".", ","])), max_size=12))
+def test_no_update_breaks_a_promise(updates: list[tuple[list[str], list[str], bool, str]]) -> None:
+    writer = Transcripts("s", Lag(Header("s", proto=1, source="test"), "transcribe"))
+    records: list[Transcript] = []
+    committed: list[str] = []
+    at_s = 0.0
+    for fresh, volatile, last, mark in [*updates, ([], [], True, "")]:
+        words = tuple(word(text, at_s + i * 0.3, at_s + i * 0.3 + 0.3) for i, text in enumerate([*fresh, *volatile]))
+        update = Update(
+            committed=words[: len(fresh)], volatile=words[len(fresh) :], mark=mark, last=last, language="en"
+        )
+        records += writer.write(update, 0)
+        committed += fresh
+        at_s += 0.3 * len(fresh)
+    promises.check(records)
+    assert promises.final_text(records).split() == committed
+
+
+def test_a_sentence_without_an_end_is_cut() -> None:
+    writer = Transcripts("s", Lag(Header("s", proto=1, source="test"), "transcribe"))
+    words = tuple(
+        word(f"w{i}", i * 0.5 + (1 if i > 20 else 0), i * 0.5 + 0.4 + (1 if i > 20 else 0)) for i in range(40)
+    )
+    records = list(writer.write(Update(committed=words, volatile=(), mark="", last=False, language="en"), 0))
+    assert [record.final for record in records] == [True, False]
+    assert len(records[0].words) == 21, "at its longest pause"
+    assert records[0].end_ms - records[0].start_ms < LONGEST_MS
+
+
+def test_load_gives_up_step_by_step_and_takes_back() -> None:
+    load = Load()
+    levels = []
+    for _ in range(20):
+        load.took(3.0, 0.5)
+        levels.append(load.level)
+    assert levels[-1] == load.highest
+    assert levels == sorted(levels)
+    for _ in range(60):
+        load.took(0.1, 0.5)
+    assert load.level == 0
+
+
+def test_a_session_says_when_it_cannot_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 1_000_000, 5))
+    monkeypatch.setattr("streamlation_cli.live.session.time.monotonic", lambda: float(next(now)))
+    records = [
+        Header("s", proto=1, source="test", language="en", live=True, started_at=time.time()),
+        *pcm(talk(12)),
+        Eos("s"),
+    ]
+    result = heard(records, engine="stub")
+    details = [record.detail for record in of(Status, result) if record.detail.startswith("load:")]
+    assert details[:2] == ["load: longer steps", "load: longer steps, no volatile words"]
+    promises.check(result)
+
+
+def test_decodings_that_fail_for_now_are_tried_again() -> None:
+    result = heard(session(talk(12)), engine="stub", stub_error_rate=0.2)
+    assert isinstance(result[-1], Eos)
+    assert promises.final_text(result)
+
+
+def test_task_words_are_on_the_clock_of_its_audio() -> None:
+    task = Task(
+        samples=np.zeros(16_000, np.float32), start_s=10.0, edge_s=11.0, said=(word("a", 10.1, 10.4),), last=False,
+        speech_end_s=10.9,
+    )  # fmt: skip
+    assert [(w.start_s, w.end_s) for w in task.told()] == [(pytest.approx(0.1), pytest.approx(0.4))]
+    assert Decoding().language is None
