@@ -42,6 +42,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("subtitle", "filter", "lay text out as readable captions: SRT, VTT, ASS, text or cues"),
     Verb("run", "chain", "the whole chain in one process: input to captions and a dubbed track"),
     Verb("models", "tool", "list, pull, verify, locate and bundle model weights"),
+    Verb("bench", "tool", "measure a live system: errors, latency, erasure and load"),
     Verb("doctor", "tool", "report what this machine has and which preset fits it"),
 )
 
