@@ -6,7 +6,8 @@ are captions, wav, flac, m4a, mp3 and opus the dubbed track, ndjson the records.
 spoken language; without `-o` the records go to standard output.
 
 Several inputs need `{session}` in each `-o`; it stands for the input's name without folder and extension. One that
-fails does not stop the others, and shows in the exit status.
+fails does not stop the others, and shows in the exit status. With `--live` they are all worked on at once and share the loaded
+models.
 
 Every flag of a stage is a flag here. Where two stages have one of the same name it carries the stage's:
 `--transcribe-model`, `--translate-engine`, `--dub-engine`.
@@ -16,12 +17,14 @@ Examples:
 \b
   streamlation run talk.mp4 --to pt -o talk.pt.srt -o talk.pt.wav
   streamlation run *.mp3 --to es -o '{session}.es.vtt'
+  streamlation run rtmp://localhost/live/key --live --to pt
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -161,7 +164,7 @@ def _stages(options: Any, chain: Chain, outputs: _Outputs) -> list[tuple[str, St
     chosen += ["translate"] if of["translate"].to else []
     chosen += ["dub"] if outputs.audio else []
     chosen += ["subtitle"] if outputs.captions else []
-    stages: list[tuple[str, Stage]] = [("ingest", lambda _: merge(sources, options.jobs))]
+    stages: list[tuple[str, Stage]] = [("ingest", lambda _: merge_live(sources) if of["ingest"].live else merge(sources, options.jobs))]
     stages += [(name, BY_NAME[name].module().stage(of[name])) for name in chosen]
     stages += [("records", record_log(name)) for name in outputs.records]
     return stages
@@ -198,6 +201,37 @@ def merge(sources: Iterable[Iterator[StreamRecord]], jobs: int) -> Iterator[Stre
         if record is not None:
             yield record
             active.append(source)
+
+
+def merge_live(sources: Sequence[Iterator[StreamRecord]]) -> Iterator[StreamRecord]:
+    """The records of all sources as they come, a thread a source: one that is silent does not hold up the others."""
+    channel = pipeline.Channel()
+    left = len(sources)
+    lock = threading.Lock()
+
+    def forward(source: Iterator[StreamRecord]) -> None:
+        nonlocal left
+        try:
+            for record in source:
+                channel.put(record)
+        except pipeline.Cancelled:
+            pass  # nobody reads any more
+        finally:
+            source.close()  # type: ignore[attr-defined]
+            with lock:
+                left -= 1
+                if not left:
+                    channel.end()
+
+    threads = [threading.Thread(target=forward, args=(source,), name="source", daemon=True) for source in sources]
+    for thread in threads:
+        thread.start()
+    try:
+        yield from channel
+    finally:
+        channel.cancel()
+        for thread in threads:
+            thread.join()
 
 
 def record_log(target: str) -> Stage:
