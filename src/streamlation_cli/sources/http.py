@@ -1,7 +1,7 @@
 """Files behind http and https addresses, and what else such an address may lead to.
 
 .m3u8, or a reply of type …mpegurl    a recording for FFmpeg, or live: `hls.py`
-.mpd, or a reply of type dash+xml     `dash.py`
+.mpd, or a reply of type dash+xml     a recording: `dashfile.py`, or live: `dash.py`
 a reply of type text/html             a page with a player in it: `page.py`
 anything with --live                  an endless stream: `httplive.py`
 """
@@ -84,7 +84,7 @@ def _by_extension(request: Request) -> None:
     """Raises Elsewhere where the address's end says what it leads to, and that is no recording."""
     path = urlsplit(request.input).path.lower()
     if path.endswith(".mpd") and not request.format:
-        raise Elsewhere("dash")
+        raise Elsewhere(_dash(request))
     if path.endswith((".m3u8", ".m3u")) and not request.format:
         from . import hls
 
@@ -97,7 +97,7 @@ def _by_reply(request: Request, content_type: str) -> str:
     if request.format:
         return "httplive" if request.live else ""
     if content_type == "application/dash+xml" and not _ends(request, ".mpd"):
-        return "dash"
+        return _dash(request)
     if content_type.endswith("mpegurl") and not _ends(request, ".m3u8", ".m3u"):
         from . import hls
 
@@ -105,6 +105,12 @@ def _by_reply(request: Request, content_type: str) -> str:
     if content_type == "text/html":
         return "page"
     return "httplive" if request.live and not _ends(request, ".m3u8", ".m3u") else ""
+
+
+def _dash(request: Request) -> str:
+    from . import dash
+
+    return "dashfile" if dash.is_recording(request) else "dash"
 
 
 def _ends(request: Request, *extensions: str) -> bool:
