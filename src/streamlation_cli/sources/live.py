@@ -78,6 +78,7 @@ class LiveMedia:
                 break
         first = gathered.timed()
         zero_s, kept = self._time.begin(gathered.connected.audio, first)
+        self._packets += len(first) - len(kept)
         kept_packets = {id(t.packet) for t in kept}
         self._ready.extend(a for a in gathered.items if not isinstance(a.item, Packet) or id(a.item) in kept_packets)
         now_s = self._clock()

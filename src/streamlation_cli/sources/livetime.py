@@ -66,6 +66,7 @@ class LiveTime:
         self._new_audio: AudioStream | None = None
         self._break: Break | None = None
         self._suspect: Timed | None = None
+        self._last_start_s: float | None = None
         self._last: tuple[float, float] | None = None
         self.end_s = 0.0
         """Media time at which the audio so far ends."""
@@ -119,6 +120,7 @@ class LiveTime:
         if not _is_audio(timed):
             yield from self._video(timed)
             return
+        timed = self._without_repeated_time(timed)
         self._measure(timed)
         if self._break is not None:
             yield from self._after_break(timed)
@@ -138,6 +140,14 @@ class LiveTime:
             yield self._put(timed, start_s)
         else:
             self._suspect = timed
+
+    def _without_repeated_time(self, timed: Timed) -> Timed:
+        """A muxer that does not know the time writes the same one again and again."""
+        start_s, last_s = timed.start_s, self._last_start_s
+        self._last_start_s = start_s
+        if start_s is None or start_s != last_s:
+            return timed
+        return Timed(timed.at_s, msgspec.structs.replace(timed.packet, pts=None, dts=None))
 
     def flush(self) -> Iterator[Packet | Discontinuity]:
         """A packet that is still held."""

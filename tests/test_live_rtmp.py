@@ -1,0 +1,157 @@
+"""RTMP: nginx as the server, and publishers that are killed and come back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from livetools import (
+    Broadcast,
+    Process,
+    Watched,
+    assert_heartbeats,
+    assert_metrics,
+    assert_once_with_gap,
+    fatal,
+    free_port,
+    heard,
+    is_open,
+    report,
+    wait_until,
+)  # fmt: skip
+from streamlation_cli.records import Discontinuity, Eos, Header
+
+_CONFIGURATION = """
+daemon off; master_process off; worker_processes 1; error_log {folder}/log; pid {folder}/pid;
+load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
+events {{ worker_connections 64; }}
+rtmp {{ server {{ listen 127.0.0.1:{port}; chunk_size 4096;
+  application live {{ live on; record off; idle_streams {idle}; }} }} }}
+"""
+
+
+class Nginx(Process):
+    """An RTMP server that can be killed and started again at the same address."""
+
+    def __init__(self, folder: Path, *, idle: bool = True) -> None:
+        self.port = free_port()
+        self.address = f"rtmp://127.0.0.1:{self.port}/live/talk"
+        configuration = folder / "nginx.conf"
+        configuration.write_text(_CONFIGURATION.format(folder=folder, port=self.port, idle="on" if idle else "off"))
+        super().__init__("/usr/sbin/nginx", "-c", configuration)
+
+    def start(self) -> None:
+        super().start()
+        wait_until(lambda: is_open(self.port), "nginx")
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Nginx]:
+    server = Nginx(tmp_path)
+    with server:
+        yield server
+
+
+@pytest.mark.long
+def test_a_server_that_is_killed_and_comes_back(nginx: Nginx) -> None:
+    with Broadcast(nginx.address, "flv") as broadcast, Watched(nginx.address) as watched:
+        watched.wait_for_audio(3)
+        nginx.kill()
+        broadcast.kill()
+        time.sleep(2)  # the outage
+        nginx.start()
+        broadcast.start()
+        back_s = watched.first_packet_after(time.monotonic())
+        report("rtmp pull, server killed", back_s)
+        watched.wait_for_audio(3)
+        assert watched.interrupt() < 1.0
+        assert back_s < 4.0
+        assert_once_with_gap(watched, most_lost_s=2 + back_s + 0.5, reasons={"reconnect"})
+        assert_metrics(watched, reconnects=1)
+        assert_heartbeats(watched)
+        assert "trying again" in watched.said
+        assert "back after" in watched.said
+
+
+def test_a_publisher_that_is_killed_and_comes_back(nginx: Nginx) -> None:
+    """The server keeps its listeners: the connection stays, the clock begins anew."""
+    with Broadcast(nginx.address, "flv") as broadcast, Watched(nginx.address) as watched:
+        watched.wait_for_audio(2.5)
+        broadcast.kill()
+        time.sleep(1.5)
+        broadcast.start()
+        back_s = watched.first_packet_after(time.monotonic())
+        report("rtmp pull, publisher killed", back_s)
+        watched.wait_for_audio(2.5)
+        assert watched.interrupt() < 1.0
+        assert_once_with_gap(watched, most_lost_s=1.5 + back_s + 0.5, reasons={"clock", "gap"}, clock_s=1.2)
+        assert_heartbeats(watched)
+
+
+def test_the_end_of_a_broadcast_is_the_end(tmp_path: Path) -> None:
+    with (
+        Nginx(tmp_path, idle=False) as server,
+        Broadcast(server.address, "flv", "--stop", "5") as broadcast,
+        Watched(server.address, "--retry", "3", "--retry-max", "0.3") as watched,
+    ):
+        broadcast.finish()
+        assert watched.ends() == 0, watched.said
+        assert len(watched.of(Eos)) == 1
+        (run,) = heard(watched.records)
+        assert run.to_s > 4.5
+
+
+def test_listening_for_publishers(tmp_path: Path) -> None:
+    address = f"rtmp://127.0.0.1:{free_port()}/live/key"
+    with Watched(address, "--listen", "--session", "s") as watched:
+        broadcast = Broadcast(address, "flv")
+        _publish(broadcast, watched)
+        watched.wait_for_audio(2.5)
+        broadcast.kill()
+        time.sleep(1)
+        begun_s = _publish(broadcast, watched)
+        back_s = watched.first_packet_after(begun_s)
+        report("rtmp listen, publisher killed", back_s)
+        watched.wait_for_audio(2.5)
+        assert watched.interrupt() < 1.0
+        broadcast.kill()
+        assert_once_with_gap(watched, most_lost_s=3, reasons={"reconnect"})
+        assert_heartbeats(watched)
+
+
+def _publish(broadcast: Broadcast, watched: Watched) -> float:
+    """Starts the publisher; an encoder that calls before anyone listens is refused, and calls again."""
+    count = len(watched.of(Header)) + len(watched.of(Discontinuity))
+    broadcast.start()
+    begun_s = time.monotonic()
+    until_s = begun_s + 10
+    while len(watched.of(Header)) + len(watched.of(Discontinuity)) == count:
+        assert time.monotonic() < until_s, watched.said
+        if broadcast.has_ended():
+            broadcast.start()
+            begun_s = time.monotonic()
+        time.sleep(0.05)
+    return begun_s
+
+
+def test_interrupted_while_it_listens() -> None:
+    with Watched(f"rtmp://127.0.0.1:{free_port()}/live/key", "--listen") as watched:
+        time.sleep(1.0)
+        assert watched.interrupt() < 1.0
+        assert fatal(watched).code == "interrupted"
+
+
+def test_a_server_that_is_not_there() -> None:
+    with Watched(f"rtmp://127.0.0.1:{free_port()}/live/a", "--retry", "2", "--retry-max", "0.1") as watched:
+        assert watched.ends() == 69
+        assert "connection refused; given up after 3 tries" in fatal(watched).message
+        assert watched.said.count("given up") == 1
+
+
+def test_interrupted_while_it_connects() -> None:
+    with Watched(f"rtmp://127.0.0.1:{free_port()}/live/a") as watched:
+        watched.wait_for(lambda: "trying again" in watched.said, "a try")
+        assert watched.interrupt() < 1.0
