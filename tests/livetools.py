@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from media import normalized, samples
 from streamlation_cli import ndjson
-from streamlation_cli.records import Discontinuity, Error, Packet, Pcm, Status, StreamRecord
+from streamlation_cli.records import Discontinuity, Error, Header, Packet, Pcm, Status, StreamRecord
 from support import PROGRAM
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,6 +121,10 @@ class Broadcast:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
+
+    def close(self) -> None:
+        """The same, for `contextlib.closing`."""
+        self.kill()
 
     def has_ended(self) -> bool:
         """Whether the publisher gave up."""
@@ -371,3 +375,18 @@ def fatal(watched: Watched) -> Error:
     """The session's fatal error."""
     (error,) = [record for record in watched.of(Error) if record.fatal]
     return error  # type: ignore[no-any-return]
+
+
+def publish(broadcast: Broadcast, watched: Watched) -> float:
+    """Starts the publisher; an encoder that calls before anyone listens is refused, and calls again."""
+    count = len(watched.of(Header)) + len(watched.of(Discontinuity))
+    broadcast.start()
+    begun_s = time.monotonic()
+    until_s = begun_s + 10
+    while len(watched.of(Header)) + len(watched.of(Discontinuity)) == count:
+        assert time.monotonic() < until_s, watched.said
+        if broadcast.has_ended():
+            broadcast.start()
+            begun_s = time.monotonic()
+        time.sleep(0.05)
+    return begun_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,11 @@ from livetools import (
     free_port,
     heard,
     is_open,
+    publish,
     report,
     wait_until,
 )  # fmt: skip
-from streamlation_cli.records import Discontinuity, Eos, Header
+from streamlation_cli.records import Eos
 
 _CONFIGURATION = """
 daemon off; master_process off; worker_processes 1; error_log {folder}/log; pid {folder}/pid;
@@ -106,35 +108,18 @@ def test_the_end_of_a_broadcast_is_the_end(tmp_path: Path) -> None:
 
 def test_listening_for_publishers(tmp_path: Path) -> None:
     address = f"rtmp://127.0.0.1:{free_port()}/live/key"
-    with Watched(address, "--listen", "--session", "s") as watched:
-        broadcast = Broadcast(address, "flv")
-        _publish(broadcast, watched)
+    with Watched(address, "--listen", "--session", "s") as watched, closing(Broadcast(address, "flv")) as broadcast:
+        publish(broadcast, watched)
         watched.wait_for_audio(2.5)
         broadcast.kill()
         time.sleep(1)
-        begun_s = _publish(broadcast, watched)
+        begun_s = publish(broadcast, watched)
         back_s = watched.first_packet_after(begun_s)
         report("rtmp listen, publisher killed", back_s)
         watched.wait_for_audio(2.5)
         assert watched.interrupt() < 1.0
-        broadcast.kill()
         assert_once_with_gap(watched, most_lost_s=3, reasons={"reconnect"})
         assert_heartbeats(watched)
-
-
-def _publish(broadcast: Broadcast, watched: Watched) -> float:
-    """Starts the publisher; an encoder that calls before anyone listens is refused, and calls again."""
-    count = len(watched.of(Header)) + len(watched.of(Discontinuity))
-    broadcast.start()
-    begun_s = time.monotonic()
-    until_s = begun_s + 10
-    while len(watched.of(Header)) + len(watched.of(Discontinuity)) == count:
-        assert time.monotonic() < until_s, watched.said
-        if broadcast.has_ended():
-            broadcast.start()
-            begun_s = time.monotonic()
-        time.sleep(0.05)
-    return begun_s
 
 
 def test_interrupted_while_it_listens() -> None:

@@ -12,6 +12,8 @@ from .http import public_name
 from .rtmp import wake
 
 _PORT = 554
+_WAIT_S = 1_000_000
+"""How long one wait for a publisher is, as long as FFmpeg can; then the next begins."""
 _TRANSPORTS = ("udp", "tcp", "udp_multicast", "http", "https")
 
 
@@ -40,7 +42,7 @@ class Rtsp:
             raise Lost("cancelled")
         timeout_s = self._request.timeout_s
         if self.listens:
-            options = {"rtsp_flags": "listen", "listen_timeout": "-1"}
+            options = {"rtsp_flags": "listen", "listen_timeout": str(_WAIT_S)}
         else:
             options = {"rtsp_transport": self._transport, "timeout": str(round(timeout_s * 1_000_000))}
         feed = DemuxedFeed(
