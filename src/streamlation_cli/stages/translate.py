@@ -5,6 +5,11 @@ length bound), and each sentence becomes one `translation` whose words lie on th
 Text that is in the target language already is copied. A sentence in a language that cannot be translated is copied
 too, and reported, unless it is the session's first.
 
+With --live the sentence that is being spoken is translated too, again with every change of its transcript: `translation`
+records with `final: false`, whose first `stable_words` words are committed and stay in every later one. The sentence's
+end makes it final, once, under the same `id`. A stage that falls behind leaves out such drafts, never a sentence; its
+status counts them (`drafts`, `drafts_skipped`).
+
 Engines: `firefox` reads Firefox Translations models, `ct2` reads CTranslate2 models of the OPUS-MT, NLLB and M2M-100
 kinds, `stub` is for tests. `auto` takes the first of firefox and ct2 that has a model of the pair, else goes through
 English with any two. `--pairs` lists what is installed.
@@ -21,6 +26,7 @@ Examples:
   streamlation translate --from en --to pt < talk.ndjson > talk.pt.ndjson
   streamlation ingest talk.srt | streamlation translate --from en --to pt | streamlation subtitle --format srt
   streamlation translate --pairs
+  streamlation transcribe --live < talk.pcm.ndjson | streamlation translate --live --to pt | streamlation subtitle --live
 """
 
 from __future__ import annotations
@@ -49,6 +55,9 @@ class Options(StubOptions):
     preset: str = option(
         "--preset", "balanced", choices=("latency", "balanced", "accuracy"), shared=True, help="what matters most"
     )
+    live: bool = option(
+        "--live", False, shared=True, help="work on speech while it is spoken: say what is known before it is final"
+    )  # fmt: skip
     glossary: str = option("--glossary", "", metavar="FILE", help="terms and their translations, tab-separated")
     no_cache: bool = option("--no-cache", False, shared=True, help="neither read nor write what engines made before")
     pairs: bool = option("--pairs", False, help="list the language pairs that are installed and exit")
@@ -94,6 +103,7 @@ def listing(options: Options) -> str | None:
 def stage(options: Options) -> Stage:
     """Transcripts to transcripts and translations. Raises UsageError, ConfigError or InputMissing for wrong options."""
     from ..translating import glossary, routes
+    from ..translating.live import LiveTranslating
     from ..translating.session import Translating, Work
 
     if not options.to:
@@ -106,7 +116,8 @@ def stage(options: Options) -> Stage:
         # Here, not outside: an opened engine belongs to the thread that runs the stage.
         work = Work(options, terms)
         try:
-            yield from by_session("translate", lambda header: Translating(header, options, work))(records)
+            handler = LiveTranslating if options.live else Translating
+            yield from by_session("translate", lambda header: handler(header, options, work))(records)
         finally:
             work.close()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from ..records import Transcript, Word
 
@@ -124,17 +125,21 @@ class Sentence:
         return round(sum(known) / len(known), 4) if known else None
 
 
-def tokens_of(transcript: Transcript) -> list[Token]:
-    """The words of a transcript's text, each with its time.
+def tokens_of(transcript: Transcript, begin: int = 0, end: int | None = None) -> list[Token]:
+    """The words of a transcript's text, each with its time; those from offset `begin` to `end` where these are given.
 
     `words` give the times where they spell the text; where they do not, or there are none, time is shared out by
     characters over the whole transcript.
     """
     spans = _spans(transcript)
     tokens: list[Token] = []
-    end = 0
+    stop_at = len(transcript.text) if end is None else end
+    end = begin
     for start, stop in _word_ranges(transcript.text):
-        glue = transcript.text[end:start] if tokens else " "
+        start, stop = max(start, begin), min(stop, stop_at)
+        if start >= stop:
+            continue
+        glue = transcript.text[end:start] if tokens or begin else " "
         start_ms, end_ms, confidence = _time_of(spans, start, stop)
         if tokens:
             start_ms = max(start_ms, tokens[-1].start_ms)
@@ -143,6 +148,23 @@ def tokens_of(transcript: Transcript) -> list[Token]:
         )
         end = stop
     return tokens
+
+
+def committed_length(transcript: Transcript) -> int:
+    """How many characters of a transcript's text are committed: up to the end of its `stable_words`, all of a final one.
+
+    0 where its words do not spell the text.
+    """
+    if transcript.final:
+        return len(transcript.text)
+    position = 0
+    for word in transcript.words[: transcript.stable_words]:
+        spelled = word.text.strip()
+        start = transcript.text.find(spelled, position)
+        if start < 0 or transcript.text[position:start].strip():
+            return 0
+        position = start + len(spelled)
+    return position
 
 
 def split_words(text: str) -> list[str]:
@@ -154,6 +176,16 @@ def split_words(text: str) -> list[str]:
     ['你', '好。']
     """
     return [text[start:stop] for start, stop in _word_ranges(text)]
+
+
+def split_pieces(text: str) -> list[str]:
+    """`text` taken apart like `split_words`, each word with what stands before it: joined, they are the text again.
+
+    >>> split_pieces("Olá, mundo! ")
+    ['Olá,', ' mundo!']
+    """
+    edges = [0, *(stop for _, stop in _word_ranges(text.strip()))]
+    return [text.strip()[start:stop] for start, stop in pairwise(edges)]
 
 
 class Joiner:
@@ -174,11 +206,21 @@ class Joiner:
         tokens = tokens_of(transcript)
         if not tokens:
             return
-        tag = bool(_TAG.match(transcript.text))
-        changed = language != self._language or transcript.speaker != self._speaker
-        if self._tokens and (changed or tag or self._tag or self._apart(tokens[0])):
+        yield from self.extend(tokens, language, transcript.speaker, tag=bool(_TAG.match(transcript.text)))
+        yield from self.utterance_over()
+
+    def extend(self, tokens: Sequence[Token], language: str, speaker: str, *, tag: bool = False) -> Iterator[Sentence]:
+        """Adds words of an utterance that may go on; yields the sentences that are whole now.
+
+        `tag` says that the utterance is none: `[Music]`, which stands alone.
+        """
+        if not tokens:
+            return
+        changed = language != self._language or speaker != self._speaker
+        goes_on = bool(self._tokens) and self._tokens[-1].source_id == tokens[0].source_id
+        if self._tokens and (changed or tag or self._tag or (not goes_on and self._apart(tokens[0]))):
             yield from self.flush()
-        self._language, self._speaker, self._tag = language, transcript.speaker, tag
+        self._language, self._speaker, self._tag = language, speaker, tag
         for token in tokens:
             if self._tokens and (token.start_ms - self._tokens[-1].end_ms > self._bounds.max_pause_ms):
                 yield from self.flush()
@@ -188,8 +230,23 @@ class Joiner:
                 self._tokens[-1], token = _seamless(self._tokens[-1], token)
             self._tokens.append(token)
             yield from self._cut()
+
+    def utterance_over(self) -> Iterator[Sentence]:
+        """Yields the sentence that the end of an utterance is known to end."""
         if self._known_whole():
             yield from self.flush()
+
+    @property
+    def held(self) -> Sentence:
+        """The sentence that is held back; it may have no words."""
+        return self._sentence(self._tokens)
+
+    def fork(self) -> Joiner:
+        """A joiner in the same state, to see what words would make of it that may yet change."""
+        other = Joiner(self._bounds)
+        other._tokens = list(self._tokens)
+        other._language, other._speaker, other._tag = self._language, self._speaker, self._tag
+        return other
 
     def flush(self) -> Iterator[Sentence]:
         """Yields what is held back: the input ends here, or breaks off."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 COPY = "copy"
 """`engine` of a translation that is the source's text."""
 CACHE_BYTES = 256_000_000
+_DRAFTS = 64
+"""Drafts remembered: a word more makes the longest of the last time the second longest of the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ class Work:
         self._terms = terms
         self._glossaries: dict[tuple[str, str], Glossary] = {}
         self._cache = Cache("translations", 0 if options.no_cache else CACHE_BYTES)
+        self._drafts: dict[tuple[str, str, str], str] = {}
 
     def translate(self, texts: list[str], source: str, target: str, chain: Chain) -> list[tuple[wording.Worded, bool]]:
         """A translation a text, and whether it came from the cache."""
@@ -77,6 +80,20 @@ class Work:
             made = dict(zip(new, results, strict=True))
             self._cache.put_many({key: msgspec.json.encode(result) for key, result in made.items()})
         return [(made[key], False) if key in made else (kept[key], True) for key in keys]
+
+    def draft(self, texts: list[str], source: str, target: str, chain: Chain) -> list[str]:
+        """Translations of texts that are not whole yet: not kept on disk, only for the next few drafts."""
+        glossary = self._glossary(source, target)
+        keys = [(chain.identity, target, text) for text in texts]
+        made: dict[tuple[str, str, str], str] = {key: self._drafts[key] for key in keys if key in self._drafts}
+        new = [key for key in dict.fromkeys(keys) if key not in made]
+        if new:
+            results = wording.translate([text for _, _, text in new], chain, glossary)
+            made |= {key: result.text for key, result in zip(new, results, strict=True)}
+            self._drafts |= made
+            while len(self._drafts) > _DRAFTS:
+                self._drafts.pop(next(iter(self._drafts)))
+        return [made[key] for key in keys]
 
     def _glossary(self, source: str, target: str) -> Glossary:
         pair = (primary(source), primary(target))
@@ -113,7 +130,7 @@ class Translating:
             Bounds(
                 max_chars=options.sentence_chars or preset.sentence_chars,
                 max_pause_ms=options.sentence_pause_ms,
-                lookahead=preset.lookahead,
+                lookahead=preset.lookahead and not options.live,
             )
         )
         self._window: list[Sentence] = []

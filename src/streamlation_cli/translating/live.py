@@ -1,0 +1,237 @@
+"""One live session's transcripts on their way to translations, while they are still being spoken.
+
+transcript, rev 7:  [We went to the house. It was │ late an]     committed words │ words that may change
+                     └── whole: translated once ─┘└── draft: translated again with every change ──┘
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import TryAgain
+from ..lag import Lag
+from ..records import Discontinuity, Eos, Error, Header, Pcm, StreamRecord, Transcript, Translation, Word
+from . import wording
+from .growing import Growing, Policy
+from .sentences import TERMINALS, Sentence, Token, committed_length, tokens_of
+from .session import COPY, Translating, Work
+from .wordtimes import lay_out
+
+if TYPE_CHECKING:
+    from ..stages.translate import Options
+
+POLICIES = {
+    "latency": Policy(held_back=1),
+    "balanced": Policy(held_back=2),
+    "accuracy": Policy(held_back=1, no_leaning_end=True),
+}
+"""Preset → when a word of a draft is safe; see `growing` for what each was measured to cost."""
+
+BEHIND_S = 0.75
+"""A transcript that took this much longer to get here than the quickest has waited in a queue: no time for drafts."""
+SLACK_MS = 1500
+"""How much later than its sound a transcript may come: silence is believed only when it is this much longer."""
+_MOST_OPEN = 64
+"""Utterances that never became final are forgotten beyond this many."""
+
+
+class LiveTranslating(Translating):
+    """One session: sentences are translated once and are final; the one being spoken is translated as it grows."""
+
+    def __init__(
+        self, header: Header, options: Options, work: Work, clock: Callable[[], float] = time.time
+    ) -> None:  # fmt: skip
+        super().__init__(header, options, work)
+        self._clock = clock
+        self._lag = Lag(header, "translate", clock)
+        self._max_pause_ms = options.sentence_pause_ms
+        self._policy = POLICIES[options.preset]
+        self._growing = Growing(self._policy, self._target)
+        self._words: tuple[Word, ...] = ()
+        """The draft's committed words; their times do not change either."""
+        self._rev = 0
+        self._drafted: tuple[Token, ...] = ()
+        self._shown = ("", 0)
+        """Text and committed words of the last draft that was yielded."""
+        self._current: str | None = None
+        """Id of the utterance that is being spoken."""
+        self._taken = 0
+        """How many characters of its text have gone to the joiner."""
+        self._late: dict[str, int] = {}
+        """Utterances that others overtook, and how many of their characters are taken."""
+        self._quickest_s: float | None = None
+        self._counters |= {"drafts": 0, "drafts_skipped": 0, "finals_fitted": 0}
+
+    def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
+        """See `Handler`."""
+        if isinstance(record, Header):
+            yield from super().feed(record)
+            return
+        if isinstance(record, Discontinuity):
+            yield from self._whole(self._joiner.flush())
+        yield record
+        if isinstance(record, Transcript):
+            yield from self._heard(record)
+        else:
+            yield from self._silent(record)
+        report = self._lag.report(self._now_ms(record), self._counters)
+        if report is not None:
+            yield report
+
+    def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
+        """See `Handler`."""
+        for record in super().finish(end):
+            if not isinstance(record, Translation | Error):
+                record = msgspec.structs.replace(record, counters={**self._counters, **self._lag.percentiles()})
+            yield record
+
+    def _heard(self, transcript: Transcript) -> Iterator[StreamRecord]:
+        if not transcript.final and not (transcript.language or self._language or self._header.language):
+            return  # it is not known yet; the final transcript will say
+        language = self._language_of(transcript)
+        if transcript.id in self._late:
+            yield from self._overtaken(transcript, language)
+            return
+        if self._current is not None and transcript.id != self._current:
+            self._late[self._current] = self._taken
+            while len(self._late) > _MOST_OPEN:
+                self._late.pop(next(iter(self._late)))
+            self._current = None
+            yield from self._whole(self._joiner.flush())
+        if self._current is None:
+            self._current, self._taken = transcript.id, 0
+        committed = max(self._taken, committed_length(transcript))
+        new = tokens_of(transcript, self._taken, committed)
+        self._taken = committed
+        sentences = list(self._joiner.extend(new, language, transcript.speaker))
+        if transcript.final:
+            sentences += self._joiner.utterance_over()
+            self._current = None
+        yield from self._whole(sentences)
+        yield from self._draft(transcript, language)
+
+    def _overtaken(self, transcript: Transcript, language: str) -> Iterator[StreamRecord]:
+        """What is left of an utterance that ended after a later one began: a sentence by itself, nobody waits for it."""
+        if not transcript.final:
+            return
+        tokens = tokens_of(transcript, self._late.pop(transcript.id))
+        if tokens:
+            growing, self._growing = self._growing, Growing(self._policy, self._target)
+            words, self._words = self._words, ()
+            rev, self._rev = self._rev, 0
+            yield from self._whole([Sentence(tokens=tuple(tokens), language=language, speaker=transcript.speaker)])
+            # The sentence that is being spoken goes on under another number.
+            self._growing, self._words, self._rev = growing, words, rev
+
+    def _silent(self, record: StreamRecord) -> Iterator[StreamRecord]:
+        """Ends the sentence where the speaker has paused for long: nothing else would, until the next one speaks."""
+        held = self._joiner.held
+        if not held.tokens or self._current is not None:
+            return
+        if self._now_ms(record) - held.end_ms > self._max_pause_ms + SLACK_MS:
+            yield from self._whole(self._joiner.flush())
+
+    def _now_ms(self, record: StreamRecord) -> int:
+        """The media time that a record was made at; 0 where it does not say."""
+        emitted_at: float | None = getattr(record, "emitted_at", None)
+        if emitted_at is not None and self._header.started_at is not None:
+            return round((emitted_at - self._header.started_at) * 1000)
+        return record.end_ms if isinstance(record, Pcm | Transcript) else 0
+
+    def _whole(self, sentences: Iterable[Sentence]) -> Iterator[StreamRecord]:
+        for sentence in sentences:
+            self._window = [sentence]
+            yield from self._translate()
+
+    def _record(self, sentence: Sentence, worded: wording.Worded, cached: bool, engine: str) -> Translation:
+        """The final translation of a sentence: begins with the words that its drafts committed."""
+        cut = len(self._drafted) > len(sentence.tokens) and sentence.text[-1] not in TERMINALS
+        text, surplus = self._growing.finish(worded.text, cut=cut)
+        self._counters["finals_fitted"] += text != worded.text
+        record = super()._record(sentence, wording.Worded(text, worded.misses), cached, engine)
+        self._lag.emitted(sentence.end_ms)
+        record = msgspec.structs.replace(record, rev=self._rev, words=self._timed(text, sentence, engine))
+        self._growing = Growing(self._policy, self._target, surplus)
+        self._words, self._rev, self._drafted, self._shown = (), 0, (), ("", 0)
+        return record
+
+    def _timed(self, text: str, sentence: Sentence, engine: str) -> tuple[Word, ...]:
+        """The words of `text` on the source's times; those committed keep theirs."""
+        kept = self._words
+        laid = sentence.words if engine == COPY and text == sentence.text else lay_out(text, sentence.words)
+        if not kept:
+            return laid
+        words, floor_ms = list(kept), kept[-1].end_ms
+        for word in laid[len(kept) :]:
+            start_ms = max(word.start_ms, floor_ms)
+            floor_ms = max(word.end_ms, start_ms)
+            words.append(Word(text=word.text, start_ms=start_ms, end_ms=floor_ms, confidence=word.confidence))
+        return tuple(words)
+
+    def _draft(self, transcript: Transcript, language: str) -> Iterator[StreamRecord]:
+        """Translates what is known of the sentence that is being spoken, where there is time for it."""
+        fork = self._joiner.fork()
+        whole = list(fork.extend(tokens_of(transcript, self._taken), language, transcript.speaker))
+        sentence = whole[0] if whole else fork.held
+        if not sentence.tokens or sentence.tokens == self._drafted:
+            return
+        if self._is_behind(transcript):
+            self._counters["drafts_skipped"] += 1
+            return
+        chain = self._chain(sentence.language)
+        if chain is None and not self._is_copy(sentence.language):
+            return
+        self._drafted = sentence.tokens
+        if chain is None:
+            committed = sum(a == b for a, b in zip(self._joiner.held.tokens, sentence.tokens, strict=False))
+            self._growing.agree(sentence.text, committed)
+        else:
+            shorter = [len(sentence.tokens) - dropped for dropped in self._policy.dropped]
+            parts = [sentence.tokens, *(sentence.tokens[:count] for count in shorter if count > 0)]
+            texts = [_text(part) for part in parts]
+            try:
+                made = self._work.draft(texts, sentence.language, self._target, chain)
+            except TryAgain:
+                self._counters["drafts_skipped"] += 1
+                return
+            self._growing.hear([_open_ended(text, wording) for text, wording in zip(texts, made, strict=True)])
+        self._counters["drafts"] += 1
+        text, stable = self._growing.text, self._growing.stable_words
+        if not text or (text, stable) == self._shown:
+            return
+        self._shown = (text, stable)
+        yield self._draft_record(sentence, text, stable, COPY if chain is None else chain.name)
+
+    def _draft_record(self, sentence: Sentence, text: str, stable: int, engine: str) -> Translation:
+        words = self._timed(text, sentence, engine)
+        emitted_at = self._lag.emitted(*(word.end_ms for word in words[len(self._words) : stable]))
+        self._words = words[:stable]
+        self._rev += 1
+        return Translation(
+            self._header.session, id=f"s{self._number + 1}", start_ms=sentence.start_ms, end_ms=sentence.end_ms,
+            text=text, final=False, rev=self._rev - 1, stable_words=stable, source_text=sentence.text,
+            source_language=sentence.language, target_language=self._target, engine=engine, words=words,
+            confidence=sentence.confidence, source_ids=sentence.source_ids, source_words=sentence.words,
+            speaker=sentence.speaker, emitted_at=emitted_at,
+        )  # fmt: skip
+
+    def _is_behind(self, transcript: Transcript) -> bool:
+        if transcript.emitted_at is None:
+            return False
+        delay_s = self._clock() - transcript.emitted_at
+        if self._quickest_s is None or delay_s < self._quickest_s:
+            self._quickest_s = delay_s
+        return delay_s - self._quickest_s > BEHIND_S
+
+
+def _text(tokens: tuple[Token, ...]) -> str:
+    return Sentence(tokens=tokens, language="", speaker="").text
+
+
+def _open_ended(source: str, translation: str) -> str:
+    """A translation without the full stop that engines put after a sentence that has none yet."""
+    return translation if source[-1] in TERMINALS else translation.rstrip(TERMINALS)
