@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,6 +36,13 @@ from support import PROGRAM
 ROOT = Path(__file__).resolve().parent.parent
 TALK = ROOT / "testdata" / "audio" / "talk_en_60s.opus"
 Samples = npt.NDArray[np.float32]
+
+
+def together(*scenarios: Callable[[], None]) -> None:
+    """Runs scenarios that mostly wait side by side; fails where one of them does."""
+    with ThreadPoolExecutor(len(scenarios)) as pool:
+        for done in [pool.submit(scenario) for scenario in scenarios]:
+            done.result()
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:

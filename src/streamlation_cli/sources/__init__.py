@@ -11,6 +11,7 @@ import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import BinaryIO, Protocol
 
 from ..errors import StreamlationError, UsageError
@@ -172,29 +173,40 @@ def open_media(request: Request) -> Media:
     where it cannot be opened.
     """
     module = transport_of(request)
-    if module == "http":
-        try:
-            return _open_file(request, module)
-        except Elsewhere as elsewhere:
-            module = elsewhere.module
+    try:
+        return _open(request, module)
+    except Elsewhere as elsewhere:
+        module = elsewhere.module
     if module == "page":
         return open_media(importlib.import_module(".page", __name__).resolve(request))
+    return _open(request, module)
+
+
+def _open(request: Request, module: str) -> Media:
     transport = importlib.import_module(f".{module}", __name__)
-    if not hasattr(transport, "connector"):
-        return _open_file(request, module)
-    if request.start_ms or request.end_ms is not None:
-        raise UsageError(f"--start and --duration are for recordings, and {request.input} is live")
+    if hasattr(transport, "connector"):
+        return _open_live(request, transport)
+    return _open_file(replace(request, timeout_s=request.timeout_s or TIMEOUT_S), transport)
+
+
+def _open_live(request: Request, transport: ModuleType) -> Media:
     from . import raw
     from .live import LiveMedia
 
+    if request.start_ms or request.end_ms is not None:
+        raise UsageError(f"--start and --duration are for recordings, and {request.input} is live")
     raw.check_known(request)
     request = replace(request, timeout_s=request.timeout_s or LIVE_TIMEOUT_S)
     return LiveMedia(request, transport.connector(request))
 
 
-def _open_file(request: Request, module: str) -> Media:
-    request = replace(request, timeout_s=request.timeout_s or TIMEOUT_S)
-    opening: Opening = importlib.import_module(f".{module}", __name__).opening(request)
+def _open_file(request: Request, transport: ModuleType) -> Media:
+    if SCHEMES[scheme_of(request.input)] == "http":
+        from .waiting import interruptibly
+
+        opening: Opening = interruptibly(lambda: transport.opening(request), lambda: None)
+    else:
+        opening = transport.opening(request)
     if opening.format in SUBTITLE_FORMATS:
         from .captions import Captions
 
@@ -217,8 +229,10 @@ def transport_of(request: Request) -> str:
         raise UsageError(f"{scheme}: addresses cannot be opened; a path, - and {known} can")
     if request.listen and scheme not in LISTENING:
         raise UsageError(f"--listen: a publisher can be waited for at {', '.join(f'{s}://' for s in LISTENING)} only")
-    if scheme == STDIN and request.live:
+    if request.live and scheme == STDIN:
         return "pipe"
+    if request.live and SCHEMES[scheme] == "http":
+        return "httplive"
     return SCHEMES[scheme]
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream as AvVideoStream
 
 
+_COUNTED = ("mp3", "aac", "ac3", "eac3", "flac")
+"""Formats whose packets carry no times."""
+
+
 class Bytes(Protocol):
     """What FFmpeg reads from, where the transport is ours."""
 
@@ -84,6 +88,7 @@ class DemuxedFeed:
             raise
         self.audio: AudioStream = describe_audio(self._audio)
         self.video: VideoStream | None = describe_video(self._video) if self._video is not None else None
+        self.counted = self._container.format.name in _COUNTED or self.audio.codec.startswith("pcm_")
         self.announced_s = self._container.duration / 1e6 if self._container.duration else None
         """Length of the whole, where the container knows it: then it is no live source."""
 

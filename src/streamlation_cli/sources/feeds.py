@@ -43,6 +43,14 @@ class Break:
     """How to decode what follows, where that differs."""
 
 
+def same_sound(one: AudioStream, other: AudioStream) -> bool:
+    """Whether the decoder of one decodes the other: their measured bit rates and places in the container may differ."""
+    return all(getattr(one, name) == getattr(other, name) for name in _DECODING)
+
+
+_DECODING = ("codec", "sample_rate_hz", "channels", "layout", "sample_format", "time_base", "extradata")
+
+
 class Feed(Protocol):
     """One connection to a live source."""
 
@@ -53,6 +61,10 @@ class Feed(Protocol):
     @property
     def video(self) -> VideoStream | None:
         """Its pictures, where they were asked for and are there."""
+
+    @property
+    def counted(self) -> bool:
+        """Its times only count samples (raw samples, MP3, ADTS): they go on as if nothing was where the source pauses."""
 
     def packets(self) -> Iterator[Packet | Break]:
         """Packets as they arrive, their `pts` and `dts` on the connection's own clock; `session` and `seq` are filled in later.

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import msgspec
 
 from .. import languages
-from ..errors import DataError, OfflineRefused, StreamlationError
+from ..errors import DataError, OfflineRefused, StreamlationError, TryAgain
 from ..records import AudioStream, Packet, VideoStream
 from . import Request
 from .demuxed import DemuxedFeed
-from .feeds import Break, Feed, Lost
+from .feeds import Break, Feed, Lost, same_sound
 from .fetching import Fetcher
 from .http import failure_of, public_name
 from .m3u8 import Key, Master, Part, Playlist, Segment, has_audio, parse
@@ -50,7 +50,7 @@ def is_recording(request: Request) -> bool:
     hls = connector(request)
     try:
         return hls.origin.look().ended
-    except Lost:
+    except (Lost, TryAgain):
         return False
 
 
@@ -85,6 +85,7 @@ class _Nothing:
 
     audio: AudioStream
     video: VideoStream | None
+    counted = False
 
     def packets(self) -> Iterator[Packet | Break]:
         """As `Feed` says."""
@@ -96,6 +97,8 @@ class _Nothing:
 
 class HlsFeed:
     """A `Feed` of one run of segments after the other."""
+
+    counted = False  # what stands still is told by the playlist
 
     def __init__(self, request: Request, origin: Origin, name: str) -> None:
         self._request = request
@@ -120,11 +123,11 @@ class HlsFeed:
         """As `Feed` says."""
         while True:
             mark = self._run.mark
-            changed = self._demuxed.audio if self._demuxed.audio != self.audio else None
+            changed = None if same_sound(self._demuxed.audio, self.audio) else self._demuxed.audio
             if mark is not None or changed is not None:
                 mark = mark or Break(reason="format", gap_s=0.0)
                 yield Break(reason=mark.reason, gap_s=mark.gap_s, audio=changed)
-                self.audio = self._demuxed.audio
+                self.audio = changed or self.audio
             for item in self._demuxed.packets():
                 # Priming was at the start of the broadcast, not where this reader came in.
                 yield msgspec.structs.replace(item, skip_samples=None) if isinstance(item, Packet) else item
@@ -231,6 +234,7 @@ class Origin:
     def reconnect(self) -> None:
         """Begins again after the segment taken last: the address may lead elsewhere now."""
         self._media = ""
+        self._ended = False
         self._queue.clear()
         self.pending_break = None
         self._loaded_s = float("-inf")

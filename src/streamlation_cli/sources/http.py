@@ -33,7 +33,9 @@ _RECONNECT = {
     "reconnect_max_retries": "2",
 }
 _MAX_TEXT_BYTES = 64 * 1024 * 1024
-_SECRET = re.compile(r"token|secret|signature|^sig$|password|passwd|^key$|api_?key|auth|credential", re.IGNORECASE)
+_SECRET = re.compile(
+    r"token|secret|passphrase|signature|^sig$|password|passwd|^key$|api_?key|auth|credential", re.IGNORECASE
+)
 
 
 def opening(request: Request) -> Opening:
@@ -50,8 +52,6 @@ def opening(request: Request) -> Opening:
     try:
         reply = _ask(request.input, request.timeout_s, request.headers)
     except (OSError, ValueError, HTTPException) as error:
-        if request.live and failure(error).code == "temporary":
-            raise Elsewhere("httplive") from error  # it is waited for as every live source is
         raise failure(error) from error
     if elsewhere := _by_reply(request, reply.headers.get_content_type()):
         reply.close()
@@ -59,7 +59,8 @@ def opening(request: Request) -> Opening:
     format = request.format or text_format_of(urlsplit(request.input).path)
     length = reply.headers.get("Content-Length", "")
     file: str | BinaryIO
-    if format in SUBTITLE_FORMATS or reply.status == 206 or not length.isdigit():
+    playlist = reply.headers.get_content_type().endswith("mpegurl") or _ends(request, ".m3u8", ".m3u")
+    if format in SUBTITLE_FORMATS or reply.status == 206 or not length.isdigit() or playlist:
         file = _ascii_only(request.input)
         if format not in SUBTITLE_FORMATS:
             reply.close()
@@ -81,36 +82,42 @@ def opening(request: Request) -> Opening:
 
 
 def _by_extension(request: Request) -> None:
-    """Raises Elsewhere where the address's end says what it leads to, and that is no recording."""
-    path = urlsplit(request.input).path.lower()
-    if path.endswith(".mpd") and not request.format:
-        raise Elsewhere(_dash(request))
-    if path.endswith((".m3u8", ".m3u")) and not request.format:
-        from . import hls
-
-        if not hls.is_recording(request):
-            raise Elsewhere("hls")
+    """Raises Elsewhere where the address's end says what it leads to, and that is no file."""
+    if module := _transport(request, module_of(request, "")):
+        raise Elsewhere(module)
 
 
 def _by_reply(request: Request, content_type: str) -> str:
     """The module that a reply of this type is for; empty where it is a file."""
-    if request.format:
-        return "httplive" if request.live else ""
-    if content_type == "application/dash+xml" and not _ends(request, ".mpd"):
-        return _dash(request)
-    if content_type.endswith("mpegurl") and not _ends(request, ".m3u8", ".m3u"):
+    return "" if module_of(request, "") else _transport(request, module_of(request, content_type))
+
+
+def _transport(request: Request, module: str) -> str:
+    """A recording's module in place of the live one; empty where FFmpeg reads it by its address."""
+    if module == "dash":
+        from . import dash
+
+        return "dashfile" if dash.is_recording(request) else "dash"
+    if module == "hls":
         from . import hls
 
         return "" if hls.is_recording(request) else "hls"
-    if content_type == "text/html":
-        return "page"
-    return "httplive" if request.live and not _ends(request, ".m3u8", ".m3u") else ""
+    return module
 
 
-def _dash(request: Request) -> str:
-    from . import dash
+def module_of(request: Request, content_type: str) -> str:
+    """The module for an address and what its server calls it, by these alone; empty where neither tells.
 
-    return "dashfile" if dash.is_recording(request) else "dash"
+    >>> module_of(Request(input="http://h/live.m3u8?x=1", session="s"), ""), module_of(Request(input="http://h/", session="s"), "text/html")
+    ('hls', 'page')
+    """
+    if request.format:
+        return ""
+    if content_type == "application/dash+xml" or _ends(request, ".mpd"):
+        return "dash"
+    if content_type.endswith("mpegurl") or _ends(request, ".m3u8", ".m3u"):
+        return "hls"
+    return "page" if content_type == "text/html" else ""
 
 
 def _ends(request: Request, *extensions: str) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..errors import OfflineRefused
-from . import Request, raw
+from . import Elsewhere, Request, raw
 from .demuxed import DemuxedFeed
 from .feeds import Feed, Lost
 from .fetching import Body, Fetcher
-from .http import failure_of, public_name
+from .http import failure_of, module_of, public_name
 
 
 def connector(request: Request) -> HttpLive:
@@ -28,16 +28,23 @@ class HttpLive:
         self._request = request
         self._fetcher = self._new_fetcher()
         self._cancelled = False
+        self._begun = False
 
     def _new_fetcher(self) -> Fetcher:
         return Fetcher(self._request.input, timeout_s=self._request.timeout_s, headers=self._request.headers)
 
     def connect(self) -> Feed:
-        """As `Connector` says."""
+        """As `Connector` says; raises Elsewhere at first where the address leads to another transport."""
         if self._cancelled:
             raise Lost("cancelled")
         self._fetcher = self._new_fetcher()  # a feed that was closed has cancelled its own
+        if not self._begun and (module := module_of(self._request, "")):
+            raise Elsewhere(module)
         reply = self._fetcher.open(self._request.input)
+        if not self._begun and (module := module_of(self._request, reply.headers.get_content_type())):
+            reply.close()
+            raise Elsewhere(module)
+        self._begun = True
         endless = "Content-Length" not in reply.headers
         return DemuxedFeed(
             self._request,

@@ -78,6 +78,7 @@ class LiveMedia:
                 break
         first = gathered.timed()
         zero_s, kept = self._time.begin(gathered.connected.audio, first)
+        self._time.counted = gathered.connected.counted
         self._packets += len(first) - len(kept)
         kept_packets = {id(t.packet) for t in kept}
         self._ready.extend(a for a in gathered.items if not isinstance(a.item, Packet) or id(a.item) in kept_packets)
@@ -123,6 +124,8 @@ class LiveMedia:
                     self._raise(arrived.item)
                     return
                 yield from self._deal(arrived)
+            elif self._gathered is None:
+                yield from self._out(self._time.flush())
             if self._clock() >= self._next_status_s:
                 self._next_status_s = self._clock() + STATUS_EVERY_S
                 yield self._status()
@@ -172,6 +175,7 @@ class LiveMedia:
             yield self._status()
         elif isinstance(item, Connected):
             self._connections += 1
+            self._time.counted = item.counted
             if self._connector.keeps:
                 self._time.reconnect(item.audio, ())
                 self._down = ""

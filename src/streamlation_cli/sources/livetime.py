@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ..records import AudioStream, Discontinuity, Packet
-from .feeds import Break
+from .feeds import Break, same_sound
 
 JUMP_S = 0.5
 """A packet further than this from where the last one ended is a jump; less is left to the decoder's timeline."""
@@ -27,6 +27,9 @@ _AHEAD_KEPT_S = 60.0
 """The same where media comes in blocks (segments), which may be well ahead of time."""
 _NO_GAP_S = 0.25
 """Where only arrival tells the gap, less than this is its jitter."""
+PAUSE_S = 1.0
+"""A source whose times only count samples paused where nothing came for so long, unless what did not come then comes now."""
+_PAUSE_LOOK_S = 0.3
 START_S = 2.0
 """Media further behind the live edge than this is left out at the start."""
 _VIDEO_FAR_S = 10.0
@@ -59,6 +62,10 @@ class LiveTime:
 
     def __init__(self, *, keeps: bool) -> None:
         self._keeps = keeps
+        self.counted = False
+        """The source's times only count samples."""
+        self._last_at_s: float | None = None
+        self._after_pause: list[Timed] = []
         self._zero_s = 0.0
         self._offset_s = 0.0
         self._begun = False
@@ -91,9 +98,9 @@ class LiveTime:
 
     def reconnect(self, audio: AudioStream, first: Sequence[Timed]) -> None:
         """A new connection with these first packets: on the old clock where the source keeps what was not read."""
-        self._last = None
+        self._last = self._last_at_s = None
         self._suspect = None
-        self._new_audio = audio if audio != self._audio else None
+        self._new_audio = None if self._audio is not None and same_sound(audio, self._audio) else audio
         if self._keeps:
             if self._new_audio is not None:
                 self._break = self._break or Break(reason="reconnect", gap_s=0.0, audio=audio)
@@ -120,6 +127,25 @@ class LiveTime:
         if not _is_audio(timed):
             yield from self._video(timed)
             return
+        silent_s = 0.0 if self._last_at_s is None else timed.at_s - self._last_at_s
+        self._last_at_s = timed.at_s
+        if self._after_pause or (self.counted and self._break is None and silent_s > PAUSE_S):
+            self._after_pause.append(timed)
+            if timed.at_s - self._after_pause[0].at_s >= _PAUSE_LOOK_S:
+                yield from self._pause_over()
+            return
+        yield from self._place(timed)
+
+    def _pause_over(self) -> Iterator[Packet | Discontinuity]:
+        """What came first after a silence: more than was said meanwhile is what was held up, else the source had paused."""
+        held, self._after_pause = self._after_pause, []
+        said_s = sum(timed.length_s for timed in held[1:])
+        if said_s < 2 * (held[-1].at_s - held[0].at_s) + PAUSE_S / 2:
+            self.interrupt(Break(reason="pause"))
+        for timed in held:
+            yield from self._place(timed)
+
+    def _place(self, timed: Timed) -> Iterator[Packet | Discontinuity]:
         timed = self._without_repeated_time(timed)
         self._measure(timed)
         if self._break is not None:
@@ -150,7 +176,9 @@ class LiveTime:
         return Timed(timed.at_s, msgspec.structs.replace(timed.packet, pts=None, dts=None))
 
     def flush(self) -> Iterator[Packet | Discontinuity]:
-        """A packet that is still held."""
+        """What is still held."""
+        if self._after_pause:
+            yield from self._pause_over()
         if self._suspect is not None:
             suspect, self._suspect = self._suspect, None
             yield self._put(suspect, self.end_s)

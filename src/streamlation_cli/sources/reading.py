@@ -40,6 +40,7 @@ class Connected:
 
     audio: AudioStream
     video: VideoStream | None
+    counted: bool
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class Reader:
         with contextlib.closing(feed):
             if self._cancelled.is_set():
                 return
-            self._put(Connected(feed.audio, feed.video))
+            self._put(Connected(feed.audio, feed.video, getattr(feed, "counted", False)))
             for item in feed.packets():
                 if self._failures or not self._opened:
                     self._succeeded()

@@ -1,0 +1,104 @@
+"""Standard input as a live source."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import pytest
+
+from livetools import ROOT, TALK, Watched, fatal, heard, talk
+from streamlation_cli.records import Discontinuity, Eos, Header, Packet, Status
+
+_RAW = ("-", "--live", "--format", "s16le", "--rate", "16000", "--channels", "1")
+
+
+@contextmanager
+def piped(*arguments: str) -> Iterator[tuple[Watched, IO[bytes]]]:
+    """The program, and the end of the pipe to write to."""
+    reading, writing = os.pipe()
+    with (
+        os.fdopen(reading, "rb") as there,
+        os.fdopen(writing, "wb", buffering=0) as here,
+        Watched(*arguments, stdin=there) as watched,
+    ):
+        there.close()
+        yield watched, here
+
+
+def speak(to: IO[bytes], start_s: float, end_s: float) -> None:
+    """Writes samples at the speed at which they are spoken."""
+    data = talk()[int(start_s * 16000) : int(end_s * 16000)].astype("<i2").tobytes()
+    begun_s = time.monotonic()
+    for number, at in enumerate(range(0, len(data), 1600)):
+        to.write(data[at : at + 1600])
+        time.sleep(max(0.0, begun_s + (number + 1) * 0.05 - time.monotonic()))
+
+
+def test_raw_samples_that_stop_for_a_while() -> None:
+    """A pipe that says nothing is no end; samples have no clock, so their arrival tells how long nothing came."""
+    with piped(*_RAW) as (watched, to):
+        speak(to, 0, 2)
+        time.sleep(2)
+        speak(to, 4, 6)
+        to.close()
+        assert watched.ends() == 0, watched.said
+    assert watched.of(Eos)
+    assert watched.of(Header)[0].live
+    assert watched.of(Header)[0].started_at
+    assert len(watched.of(Status)) >= 6
+    (gap,) = watched.of(Discontinuity)
+    assert gap.reason == "pause"
+    assert abs(gap.gap_ms - 2000) < 500
+    runs = heard(watched.records)
+    assert [(round(run.from_s), round(run.to_s)) for run in runs] == [(0, 2), (4, 6)]
+    assert abs(runs[1].media_s - 4) < 0.5
+
+
+def test_samples_come_out_at_once() -> None:
+    with piped(*_RAW) as (watched, to):
+        speak(to, 0, 1)
+        sent_s = time.monotonic()
+        speak(to, 1, 1.3)
+        watched.wait_for(lambda: _end_s(watched) >= 1.2, "what was just said", 2)
+        assert watched.times_s[-1] - sent_s < 0.6
+        assert watched.interrupt() < 1.0
+
+
+def _end_s(watched: Watched) -> float:
+    last = watched.of(Packet)[-1] if watched.of(Packet) else None
+    return 0.0 if last is None else (last.pts + last.duration) * last.time_base[0] / last.time_base[1]
+
+
+@pytest.mark.parametrize(("format", "codec"), [("mpegts", "aac"), ("matroska", "libopus"), ("adts", "aac")])
+def test_a_live_container(format: str, codec: str) -> None:
+    publisher = [sys.executable, ROOT / "tests" / "publisher.py", TALK, "pipe:1", format, "--codec", codec]
+    with (
+        subprocess.Popen([*publisher, "--stop", "3"], stdout=subprocess.PIPE) as program,
+        Watched("-", "--live", stdin=program.stdout) as watched,
+    ):
+        assert watched.ends() == 0, watched.said
+    (run,) = heard(watched.records)
+    assert run.from_s < 0.2
+    assert run.to_s > 2.7
+    assert watched.of(Header)[0].live
+
+
+def test_interrupted_while_nothing_comes() -> None:
+    with piped(*_RAW) as (watched, to):
+        speak(to, 0, 1)
+        time.sleep(0.5)
+        assert watched.interrupt() < 1.0
+        assert fatal(watched).code == "interrupted"
+
+
+def test_what_is_no_media() -> None:
+    with piped("-", "--live") as (watched, to):
+        to.write(b"hello\n" * 100)
+        to.close()
+        assert watched.ends() == 65
