@@ -232,21 +232,18 @@ def test_a_phrase_four_times_running_is_a_loop() -> None:
 # ---- the policy --------------------------------------------------------------------------------------------------------
 
 
-def test_a_word_heard_twice_is_committed_and_one_heard_once_waits() -> None:
-    tail = [word("one", 0.0, 0.4), word("two", 0.4, 0.8), word("three", 0.8, 1.2)]
+def test_a_certain_word_is_committed_at_once_and_a_sure_one_when_heard_again() -> None:
     policy = Policy()
-    assert policy.commits(tail, [], edge_s=1.3) == 0
-    assert policy.commits(tail, tail[:2], edge_s=1.3) == 2
-    assert policy.commits(tail, [], edge_s=10.0) == 2, "the last word may still get its ending"
+    certain = [word("one", 0.0, 0.4, 0.99), word("two", 0.4, 0.8, 0.99)]
+    assert policy.commits(certain, [], edge_s=0.85) == 1
+    sure = [word("one", 0.0, 0.4, 0.8), word("two", 0.4, 0.8, 0.8), word("three", 0.8, 1.2, 0.8)]
+    assert policy.commits(sure, [], edge_s=1.3) == 0
+    assert policy.commits(sure, sure[:2], edge_s=1.3) == 2
+    assert policy.commits(sure, [], edge_s=10.0) == 2, "the last word may still get its ending"
 
 
 def test_an_unsure_word_waits_longer_and_holds_up_those_behind_it() -> None:
-    tail = [
-        word("one", 0.0, 0.4),
-        word("tow", 0.4, 0.8, confidence=0.1),
-        word("three", 0.8, 1.2),
-        word("four", 1.2, 1.6),
-    ]
+    tail = [word("one", 0.0, 0.4), word("tow", 0.4, 0.8, confidence=0.1), word("three", 0.8, 1.2), word("four", 1.2, 1.6)]
     assert Policy().commits(tail, tail, edge_s=1.7) == 1
     assert Policy().commits(tail, tail, edge_s=0.85 + Policy().unsure_s) >= 2
 

@@ -36,16 +36,20 @@ class Tuning:
     stop_probability: float = 0.25
     padding_s: float = 0.4
     """Audio kept before speech."""
-    pause_s: float = 0.8
+    pause_s: float = 1.0
     """A pause at least this long ends the utterance."""
     tail_s: float = 0.2
     """Words that start later than this after the speech has ended are none."""
-    context_s: float = 6.0
+    context_s: float = 7.0
     """A longer buffer is trimmed."""
     keep_s: float = 1.5
     """Committed audio that stays in the buffer, with its words."""
     memory_s: float = 2.0
     """The context of what was said is forgotten after a pause of this length."""
+    shown_confidence: float = 0.5
+    """A word that may change yet is shown from this probability on, and none behind one that is not."""
+    shown_s: float = 0.1
+    """And when it ended at least so long ago: together they keep words from flickering."""
     policy: Policy = field(default_factory=Policy)
 
 
@@ -182,7 +186,7 @@ class Listener:
         self._said += committed
         self._before = tail[count:]
         update = Update(
-            committed=committed, volatile=self._before, mark=hearing.mark if self._said else "", last=task.last,
+            committed=committed, volatile=self._shown(task.edge_s), mark=hearing.mark if self._said else "", last=task.last,
             language=hearing.language,
         )  # fmt: skip
         if task.last:
@@ -190,6 +194,14 @@ class Listener:
         else:
             self._trim(task)
         return update
+
+    def _shown(self, edge_s: float) -> tuple[SpokenWord, ...]:
+        """The uncommitted words that are likely to stay."""
+        tuning = self.tuning
+        for count, word in enumerate(self._before):
+            if word.confidence < tuning.shown_confidence or edge_s - word.end_s < tuning.shown_s:
+                return self._before[:count]
+        return self._before
 
     def postpone(self, task: Task) -> None:
         """The task came too early to mean anything: it is asked for again when more has been heard."""

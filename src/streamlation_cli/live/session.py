@@ -49,9 +49,9 @@ LOST_CONFIDENCE = 0.4
 """Mean confidence of an utterance's words below which the language is looked for again."""
 
 PRESETS = {
-    "latency": Tuning(step_s=0.4, beam_size=1, context_s=5.0, policy=Policy(unsure_s=0.6, alone_s=1.2, last_s=0.3)),
+    "latency": Tuning(step_s=0.4, beam_size=1, context_s=5.0, policy=Policy(unsure_s=0.6, alone_s=1.1, last_s=0.3)),
     "balanced": Tuning(),
-    "accuracy": Tuning(step_s=0.7, beam_size=5, context_s=9.0, policy=Policy(agreed_s=0.5, sure=0.8, unsure_s=1.6, alone_s=2.2)),
+    "accuracy": Tuning(step_s=0.7, beam_size=5, context_s=9.0, policy=Policy(certain=0.97, sure=0.85, agreed_s=0.4, unsure_s=1.5, alone_s=2.2)),
 }  # fmt: skip
 
 

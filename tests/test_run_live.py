@@ -1,0 +1,67 @@
+"""`run --live`: several live inputs at once, one model, and what happens when one of them fails or is silent."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import promises
+from conftest import ROOT
+from streamlation_cli import ndjson
+from streamlation_cli.records import Eos, Error, Header, StreamRecord, Transcript
+from streamlation_cli.stages.run import merge_live
+from support import shell
+
+AUDIO = ROOT / "testdata" / "audio"
+
+
+def test_a_silent_source_does_not_hold_up_another() -> None:
+    released = threading.Event()
+
+    def silent() -> Iterator[StreamRecord]:
+        yield Header("silent", proto=1, source="test")
+        assert released.wait(20)
+        yield Eos("silent")
+
+    def talking() -> Iterator[StreamRecord]:
+        yield Header("talking", proto=1, source="test")
+        yield Eos("talking")
+
+    merged = merge_live([silent(), talking()])
+    seen = [next(merged) for _ in range(3)]
+    assert {type(record) for record in seen if record.session == "talking"} == {Header, Eos}
+    released.set()
+    assert [type(record) for record in merged] == [Eos]
+
+
+def test_leaving_early_ends_the_sources() -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[StreamRecord]:
+        try:
+            while True:
+                yield Header("s", proto=1, source="test")
+        finally:
+            closed.set()
+
+    merged = merge_live([endless()])
+    next(merged)
+    merged.close()  # type: ignore[attr-defined]
+    assert closed.wait(10)
+
+
+@pytest.mark.long
+def test_several_live_inputs_share_one_process_and_one_failure_is_its_own(tmp_path: Path) -> None:
+    inputs = f"{AUDIO}/hello_en.flac missing.wav {AUDIO}/hola_es.flac"
+    result = shell(f"streamlation run {inputs} --live --realtime || echo status $? >&2", cwd=tmp_path, timeout=120)
+    assert "status 66" in result.stderr
+    records = list(ndjson.Reader(io.BytesIO(result.stdout)))
+    promises.check(records)
+    languages = {r.session: r.language for r in records if isinstance(r, Transcript) and r.final}
+    assert languages == {"hello_en": "en", "hola_es": "es"}
+    assert {r.session for r in records if isinstance(r, Eos)} == {"hello_en", "hola_es"}
+    assert {r.session for r in records if isinstance(r, Error)} == {"missing"}
