@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
+import subprocess
 import sys
 import wave
 from pathlib import Path
@@ -12,7 +15,8 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
-from support import Result, streamlation
+from streamlation_cli.measuring import offline
+from support import PROGRAM, Result, streamlation
 
 WORDS = [
     {"text": text, "start_ms": 100 + 600 * number, "end_ms": 500 + 600 * number}
@@ -178,6 +182,72 @@ def test_a_system_that_fails_is_one_clear_line(mode: str, says: list[str], place
     assert result.stdout == b""
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_no_system_outlives_a_signal(number: signal.Signals, status: int, place: Path) -> None:
+    os.mkfifo(place / "ready")
+    fake = "echo $$ > ready; exec sleep 600"
+    process = subprocess.Popen(
+        [PROGRAM, "bench", "live", "talk.wav", "--words", "words.json", "--system", fake],
+        cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    pid = int((place / "ready").read_text())
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == status, errors
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        WORDS,
+        {"words": [WORDS]},
+        {
+            "type": "transcript",
+            "session": "s",
+            "id": "u",
+            "start_ms": 0,
+            "end_ms": 9,
+            "text": "x",
+            "final": True,
+            "words": WORDS,
+        },
+    ],
+    ids=["a list", "an earlier report", "records"],
+)
+def test_word_times_are_read(written: object, tmp_path: Path) -> None:
+    (tmp_path / "words").write_text(json.dumps(written) + "\n")
+    found = offline.read_words(str(tmp_path / "words"))
+    assert [word._asdict() for word in found] == WORDS
+
+
+def test_references_are_read(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("\ufeffOne.\n\n Two. \n", "utf-8")
+    assert [line.reference for line in offline.read_reference(str(tmp_path / "text"))] == ["One.", "Two."]
+    (tmp_path / "json").write_text('[{"reference": "One.", "start_ms": 5, "end_ms": 9, "id": "x"}]')
+    assert offline.read_reference(str(tmp_path / "json")) == [offline.Line("One.", 5, 9)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "flags", [("--chain", "pipe"), ("--one-process", "--streams", "2")], ids=["a pipe", "one process"]
+)
+def test_our_own_chain_is_measured(flags: tuple[str, ...], samples: Path) -> None:
+    audio, text = samples / "hello_en.flac", samples / "hello_en.txt"
+    given = ("--reference", text, "--from", "en", "--offline-reference", "--model", "base", *flags)
+    (report,) = streamlation("bench", "live", audio, *given).ok().records
+    streams = report["streams"]
+    assert report["wer"]["reference_words"] == 6 * streams
+    assert report["wer"]["offline_percent"] == 0
+    assert report["wer"]["percent"] <= 20
+    assert report["commit_latency"]["count"] >= 5 * streams
+    assert 0 < report["commit_latency"]["p50_s"] < 20  # how fast is for a machine with nothing else to do
+    assert report["violations"]["total"] == 0, report["violations"]
+    assert report["output"]["garbage_lines"] == 0
+    assert report["resources"]["peak_process_bytes"] > 100e6
+
+
 def test_a_system_that_is_not_there(place: Path) -> None:
     result = streamlation(
         "bench", "live", "talk.wav", "--system", "no-such-program", "--words", "words.json", cwd=place
@@ -186,6 +256,7 @@ def test_a_system_that_is_not_there(place: Path) -> None:
     assert "status 127" in result.stderr
 
 
+@pytest.mark.long
 def test_a_soak_sees_memory_and_handles_grow(place: Path) -> None:
     result = bench(place, "leak", "--soak", "0.25", "--speed", "150")
     (report,) = result.ok().records

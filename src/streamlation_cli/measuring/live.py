@@ -19,7 +19,7 @@ from ..errors import StreamlationError, Unavailable
 from .feed import BYTES_PER_MS, Feeder, Schedule, chunked, repeated
 from .listening import Listener
 from .resources import Sample, Sampler
-from .systems import Ended, System
+from .systems import Ended, System, signals_held
 
 SAMPLE_EVERY_S = 0.25
 """How often memory is looked at; peaks of single processes come from the kernel and miss nothing."""
@@ -92,7 +92,8 @@ def measure(plan: Plan, report: Report = lambda fed, total, lines: None) -> Outc
     long after it.
     """
     with ExitStack() as stack:
-        systems = [stack.enter_context(System(commands)) for commands in plan.systems]
+        with signals_held():
+            systems = [stack.enter_context(System(commands)) for commands in plan.systems]
         # The clock starts when all have started; what loads longer has the lead-in.
         schedule = Schedule(time.monotonic() + plan.lead_in_ms / 1000 / plan.speed, plan.chunk_ms, plan.speed)
         outcome = Outcome(schedule)

@@ -23,7 +23,9 @@ from .hypotheses import Shown
 from .systems import own
 
 RAW = ("--format", "s16le", "--rate", "16000", "--channels", "1")
-"""How `ingest` and `run` are told of the samples they get."""
+"""How `ingest` is told of the samples it gets."""
+RUN_RAW = ("--ingest-format", *RAW[1:])
+"""How `run` is."""
 
 
 def decoded(path: str) -> bytes:
@@ -42,29 +44,30 @@ def decoded(path: str) -> bytes:
 
 def own_words(samples: bytes, flags: Sequence[str]) -> list[Shown]:
     """The words of this program's own file mode with their times; `flags` are those of `transcribe`."""
-    records = _records(own("run", "-", *RAW, "--json", "--quiet", *flags), samples, "the offline pass")
+    records = _records(own("run", "-", *RUN_RAW, "--json", "--quiet", *flags), samples, "the offline pass")
     return [_shown(word) for r in records if isinstance(r, Transcript) for word in r.words]
 
 
 def read_words(path: str) -> list[Shown]:
-    """Word times from a file: a JSON list of `{"text", "start_ms", "end_ms"}`, or NDJSON with transcript records.
+    """Word times from a file: a JSON list of `{"text", "start_ms", "end_ms"}`, an earlier report, or transcript records.
 
     Raises InputMissing, DataError.
     """
     data = _read(path)
+    words: list[Shown] = []
     try:
-        return [Shown(word.text, word.start_ms, word.end_ms) for word in msgspec.json.decode(data, type=list[_Word])]
+        found = msgspec.json.decode(data, type=list[_Word] | _Report)
+        words = [Shown(w.text, w.start_ms, w.end_ms) for w in (found if isinstance(found, list) else found.words[0])]
     except msgspec.DecodeError as error:
         if data.lstrip().startswith(b"["):
             raise DataError(f"{path}: not a list of words: {error}") from None
-    words = []
-    for number, line in enumerate(data.splitlines(), 1):
-        try:
-            record = ndjson.decode(line, number) if line.strip() else None
-        except MalformedRecord as error:
-            raise DataError(f"{path}: neither a JSON list of words nor records: {error.message}") from None
-        if isinstance(record, Transcript) and record.final:
-            words += [_shown(word) for word in record.words]
+        for number, line in enumerate(data.splitlines(), 1):
+            try:
+                record = ndjson.decode(line, number) if line.strip() else None
+            except MalformedRecord as malformed:
+                raise DataError(f"{path}: neither a JSON list of words nor records: {malformed.message}") from None
+            if isinstance(record, Transcript) and record.final:
+                words += [_shown(word) for word in record.words]
     if not words:
         raise DataError(f"{path}: holds no words with times")
     return words
@@ -74,6 +77,10 @@ class _Word(msgspec.Struct):
     text: str
     start_ms: int
     end_ms: int
+
+
+class _Report(msgspec.Struct):
+    words: list[list[_Word]]
 
 
 class Line(msgspec.Struct):

@@ -192,7 +192,7 @@ def _resources(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "peak_process_bytes": max(process.peak_bytes for process in ended),
         "peak_sum_bytes": max((sample.rss_bytes for sample in samples), default=None),
         "peak_handles": max((sample.handles for sample in samples), default=None),
-        "processes": len(ended),
+        "processes": max((sample.processes for sample in samples), default=len(ended)),
         "wall_s": rounded(outcome.wall_s, 2),
         "first_line_s": rounded(min(first_lines) - outcome.schedule.zero_s if first_lines else None),
         "feed_late_s": rounded(max(s.feeder.late_s for s in outcome.streams)) if not plan.soak_ms else None,
@@ -238,8 +238,13 @@ def _stream(figures: StreamFigures, stream: Stream) -> dict[str, Any]:
 
 
 def _soak(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """Memory and handles over media time; the slopes are of the last three quarters, when everything is loaded."""
-    samples = [s for s in outcome.samples if s.media_ms > 0 and s.processes] if plan.soak_ms else []
+    """Memory and handles over media time; the slopes are of the last three quarters, when everything is loaded.
+
+    What is there when processes start and end says nothing and is left out.
+    """
+    most = max((s.processes for s in outcome.samples), default=0)
+    fed = [s for s in outcome.samples if 0 < s.media_ms < plan.soak_ms and s.processes == most]
+    samples = fed if plan.soak_ms else []
     settled = [s for s in samples if s.media_ms >= plan.soak_ms / 4]
     hours = [s.media_ms / HOUR_MS for s in settled]
     wall_s = outcome.wall_s

@@ -11,9 +11,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import BinaryIO, Self, cast
 
 from ..errors import Unavailable
@@ -161,6 +161,23 @@ class System:
             peak_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             complaint=_last_line(complaints),
         )
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Holds SIGINT and SIGTERM back, so that no process is started without being on the list of those to end."""
+    held: list[tuple[int, FrameType | None]] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda *what: held.append(what)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for came, frame in held:
+        handler = handlers[signal.Signals(came)]
+        if callable(handler):
+            handler(came, frame)
 
 
 def own(*arguments: str) -> list[str]:

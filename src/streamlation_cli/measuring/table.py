@@ -101,8 +101,8 @@ def _resources(resources: dict[str, Any]) -> Iterator[Row]:
     per_second = f"{resources['cpu_s_per_audio_s']:.2f} CPU s per audio s"
     yield "processor", f"{per_second} ({resources['cpu_s_per_audio_s_after_startup']:.2f} after start-up)"
     largest = f"largest process {human(resources['peak_process_bytes'])}"
-    together = f"{resources['processes']} processes together {human(resources['peak_sum_bytes'] or 0)}"
-    yield "peak memory", f"{largest}, {together}"
+    many = f", {resources['processes']} processes together {human(resources['peak_sum_bytes'] or 0)}"
+    yield "peak memory", largest + (many if resources["processes"] > 1 else "")
     if resources["feed_late_s"] is not None and resources["feed_late_s"] > 0.1:
         yield "back-pressure", f"samples were taken up to {resources['feed_late_s']:.2f} s late"
 

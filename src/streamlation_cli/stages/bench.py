@@ -5,7 +5,8 @@ would send it; what comes out is read line by line, and each line's arrival is t
 program's own live chain.
 
 \b
-  word error rate       against --reference; case, punctuation and the spelling of numbers aside
+  word error rate       against --reference; case and punctuation aside, and with --from en, pt, es, fr or de how numbers
+                        are written
   commit latency        when a word was first promised to stay, less when its last sample was due; word times are those of an
                         offline pass (`transcribe` in file mode, or --words)
   first appearance      the same for when the word first stood in a hypothesis that may still change
@@ -38,10 +39,12 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,6 +53,7 @@ from ..artefacts import Artefact
 from ..errors import UsageError
 from ..languages import AUTO
 from ..options import argument, option
+from ..stdio import Interrupted
 
 if TYPE_CHECKING:
     from ..measuring.live import Outcome, Plan
@@ -70,7 +74,10 @@ class Options:
     from_: str = option("--from", AUTO, metavar="LANG", shared=True, help="language that is spoken")
     to: str = option("--to", "", metavar="LANG", shared=True, help="language to translate into")
     words: str = option(
-        "--words", "", metavar="FILE", help="times of the words: JSON, or records; default: an offline pass"
+        "--words",
+        "",
+        metavar="FILE",
+        help="times of the words: JSON, records or an earlier report; default: an offline pass",
     )
     offline_reference: bool = option(
         "--offline-reference", False, help="hold the word error rate against faster-whisper's, sequential, beam 5"
@@ -113,6 +120,7 @@ def command(options: Options, as_text: bool) -> int:
     from ..measuring import report as reports
     from ..measuring.live import measure
 
+    signal.signal(signal.SIGTERM, _terminated)  # the systems under test must not outlive this process
     artefact = Artefact(options.json) if options.json else None  # before the long part: it may not be writable
     try:
         plan = _plan(options)
@@ -135,6 +143,10 @@ def command(options: Options, as_text: bool) -> int:
     else:
         click.echo(json.dumps({**report, "words": []}, ensure_ascii=False))
     return 0
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> None:
+    raise Interrupted("terminated")
 
 
 def _check(options: Options) -> None:
@@ -197,14 +209,14 @@ def _pipe(options: Options) -> list[list[str]]:
 
 def _run(options: Options, inputs: int) -> list[list[str]]:
     """The live chain in one process, of standard input or of so many inputs."""
-    from ..measuring.offline import RAW
+    from ..measuring.offline import RUN_RAW
     from ..measuring.systems import INPUT, own
 
     named = [INPUT] * inputs or ["-"]
     target = ["--to", options.to] if options.to else []
     many = ["--jobs", str(inputs)] if inputs > 1 else []
     flags = ("--json", "--live", "--from", options.from_, *target, *many, *_recognition(options, "--transcribe-model"))
-    return [own("run", *named, *RAW, *flags, *shlex.split(options.flags))]
+    return [own("run", *named, *RUN_RAW, *flags, *shlex.split(options.flags))]
 
 
 def _recognition(options: Options, model: str = "--model") -> tuple[str, ...]:
