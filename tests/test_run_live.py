@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from conftest import ROOT
 from streamlation_cli import ndjson
 from streamlation_cli.records import Eos, Error, Header, StreamRecord, Transcript
 from streamlation_cli.stages.run import merge_live
+from support import ndjson as ndjson_of
 from support import shell
 
 AUDIO = ROOT / "testdata" / "audio"
@@ -65,3 +67,23 @@ def test_several_live_inputs_share_one_process_and_one_failure_is_its_own(tmp_pa
     assert languages == {"hello_en": "en", "hola_es": "es"}
     assert {r.session for r in records if isinstance(r, Eos)} == {"hello_en", "hola_es"}
     assert {r.session for r in records if isinstance(r, Error)} == {"missing"}
+
+
+def test_the_alert_rules_speak_once_for_each_change() -> None:
+    events = [
+        {"type": "header", "session": "a", "proto": 1, "source": "x"},
+        {"type": "status", "session": "a", "stage": "transcribe", "state": "running", "detail": "load: longer steps"},
+        {"type": "status", "session": "a", "stage": "transcribe", "state": "running", "detail": "load: longer steps"},
+        {"type": "status", "session": "a", "stage": "ingest", "state": "running", "counters": {"reconnects": 1}},
+        {"type": "status", "session": "a", "stage": "ingest", "state": "running", "counters": {"reconnects": 1}},
+        {"type": "status", "session": "a", "stage": "transcribe", "state": "running", "detail": "load: as asked"},
+        {"type": "error", "session": "a", "stage": "ingest", "code": "unavailable", "message": "gone", "fatal": True},
+    ]
+    command = ["jq", "--raw-output", "--null-input", "--from-file", str(ROOT / "examples" / "alerts.jq")]
+    alerts = subprocess.run(command, input=ndjson_of(*events), capture_output=True, check=True).stdout.decode()
+    assert alerts.splitlines() == [
+        "warning: a: transcribe: load: longer steps",
+        "warning: a: ingest: source: reconnected 1 times",
+        "resolved: a: transcribe: load: as asked",
+        "critical: a: ingest: error: gone",
+    ]

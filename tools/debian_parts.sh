@@ -9,6 +9,7 @@ PARTS=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav   # its encoders and RTP payloaders
   srt-tools                                                                # SRT callers and listeners
   openssl                                                                  # encrypts HLS segments
+  jq                                                                       # the alert rules
 )
 
 missing=()
