@@ -19,6 +19,7 @@ from media import (
     counters,
     direct,
     encode,
+    errors,
     ingested,
     normalized,
     of,
