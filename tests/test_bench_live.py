@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
-from streamlation_cli.measuring import offline
+from streamlation_cli.errors import Unavailable
+from streamlation_cli.measuring import offline, systems
+from streamlation_cli.measuring.live import Plan, measure
 from support import PROGRAM, Result, streamlation
 
 WORDS = [
@@ -248,6 +250,22 @@ def test_our_own_chain_is_measured(flags: tuple[str, ...], samples: Path) -> Non
     assert report["resources"]["peak_process_bytes"] > 100e6
 
 
+def test_words_where_nothing_is_said_are_counted(place: Path) -> None:
+    (place / "nothing.txt").write_text("")
+    said = bench(place, "late", "--reference", "nothing.txt", "--text", delay=0.0).ok().stdout.decode()
+    assert "words where none is said  4" in said
+
+
+def test_a_pipe_is_told_by_the_stage_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one dies while the first, which reads on, would still go on for long."""
+    monkeypatch.setattr(systems, "_ENDS_IN_S", 1.0)
+    reads_on = [sys.executable, "-c", "import sys, time\nwhile sys.stdin.buffer.read(640): pass\ntime.sleep(600)"]
+    dies = [sys.executable, "-c", "import sys; sys.exit('no model')"]
+    plan = Plan(systems=[[reads_on, dies]], samples=bytes(32_000 * 3600), language="en")
+    with pytest.raises(Unavailable, match="status 1: no model"):
+        measure(plan)
+
+
 def test_a_system_that_is_not_there(place: Path) -> None:
     result = streamlation(
         "bench", "live", "talk.wav", "--system", "no-such-program", "--words", "words.json", cwd=place
@@ -268,8 +286,9 @@ def test_a_soak_sees_memory_and_handles_grow(place: Path) -> None:
     assert soak["rss_bytes_slope_per_hour"] == pytest.approx(115_200_000, rel=0.3)
     assert soak["handles_max"] > 600
     assert [hour["hour"] for hour in soak["hours"]] == [1]
-    flat = bench(place, "late", "--soak", "0.25", "--speed", "250", delay=0.0)
-    assert flat.ok().records[0]["soak"]["handles_slope_per_hour"] == pytest.approx(0, abs=8)
+    flat = bench(place, "late", "--soak", "0.25", "--speed", "250", delay=0.0).ok().records[0]["soak"]
+    assert flat["handles_slope_per_hour"] == pytest.approx(0, abs=8)
+    assert flat["committed_words"] == len(WORDS)
     assert "hour 1" in bench(place, "late", "--soak", "0.1", "--text").ok().stdout.decode()
 
 

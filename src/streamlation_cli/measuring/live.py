@@ -145,6 +145,7 @@ class _Output:
     """The output of one system. Its reader does nothing but note when each line came, so that no line waits for another."""
 
     def __init__(self, system: System, listeners: Sequence[Listener]) -> None:
+        self.system = system
         self._queue: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
         self.reader = threading.Thread(
             target=system.read, args=(lambda at_s, line: self._queue.put((at_s, line)),), name="read", daemon=True
@@ -177,20 +178,22 @@ def _follow(plan: Plan, outcome: Outcome, outputs: Sequence[_Output], report: Re
     """Keeps the score until every output has ended; raises Unavailable when that takes too long."""
     moved: tuple[float, int] | None = None
     moved_s = time.monotonic()
-    for output in outputs:
-        alive = True
-        while alive:
-            output.reader.join(_LOOK_EVERY_S)
-            alive = output.reader.is_alive()
-            for one in outputs:
-                one.score()
-            lines = sum(stream.listener.lines for stream in outcome.streams)
-            report(max(0.0, outcome.fed_ms), plan.media_ms, lines)
-            now = time.monotonic()
-            if moved != (outcome.fed_ms, lines):
-                moved, moved_s = (outcome.fed_ms, lines), now
-            # A system that is fed at its own pace is stuck when neither its input nor its output moves.
-            since = moved_s if plan.soak_ms else outcome.schedule.due(plan.media_ms)
-            if alive and now > since + plan.patience_s:
-                what = "last sign of life" if plan.soak_ms else "end of its input"
-                raise Unavailable(f"the system did not end within {plan.patience_s:g} seconds of the {what}")
+    going = list(outputs)
+    while going:
+        going[0].reader.join(_LOOK_EVERY_S)
+        for output in outputs:
+            output.score()
+        for output in [output for output in going if not output.reader.is_alive()]:
+            output.system.wait()  # one that failed ends the measurement, however long the others would go on
+            output.score()
+            going.remove(output)
+        lines = sum(stream.listener.lines for stream in outcome.streams)
+        report(max(0.0, outcome.fed_ms), plan.media_ms, lines)
+        now = time.monotonic()
+        if moved != (outcome.fed_ms, lines):
+            moved, moved_s = (outcome.fed_ms, lines), now
+        # A system that is fed at its own pace is stuck when neither its input nor its output moves.
+        since = moved_s if plan.soak_ms else outcome.schedule.due(plan.media_ms)
+        if going and now > since + plan.patience_s:
+            what = "last sign of life" if plan.soak_ms else "end of its input"
+            raise Unavailable(f"the system did not end within {plan.patience_s:g} seconds of the {what}")

@@ -124,7 +124,7 @@ def document(
             "records": dict(sorted(sum((listener.types for listener in listeners), Counter[str]()).items())),
             "errors": [text for listener in listeners for text in listener.errors],
         },
-        "soak": _soak(plan, outcome),
+        "soak": _soak(plan, outcome, sum(len(one.committed) for one in streams)),
         "per_stream": [_stream(one, stream) for one, stream in zip(streams, outcome.streams, strict=True)],
         "words": [[asdict(word) for word in one.words] for one in streams],
     }
@@ -237,7 +237,7 @@ def _stream(figures: StreamFigures, stream: Stream) -> dict[str, Any]:
     }
 
 
-def _soak(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+def _soak(plan: Plan, outcome: Outcome, words: int) -> dict[str, Any]:
     """Memory and handles over media time; the slopes are of the last three quarters, when everything is loaded.
 
     What is there when processes start and end says nothing and is left out.
@@ -250,6 +250,7 @@ def _soak(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     wall_s = outcome.wall_s
     return {
         "media_hours": rounded(outcome.fed_ms / HOUR_MS) if plan.soak_ms else None,
+        "committed_words": words if plan.soak_ms else None,
         "speed": rounded(outcome.fed_ms / 1000 / wall_s, 1) if plan.soak_ms and wall_s > 0 else None,
         "rss_bytes_settled": settled[0].rss_bytes if settled else None,
         "rss_bytes_end": settled[-1].rss_bytes if settled else None,

@@ -93,19 +93,18 @@ class System:
         Raises Unavailable for one that failed, or that does not end.
         """
         deadline = time.monotonic() + _ENDS_IN_S
-        for waiter, process in zip(self._waiters, self._processes, strict=True):
+        for waiter in self._waiters:
             waiter.join(max(0.0, deadline - time.monotonic()))
-            if waiter.is_alive():
-                self.kill()
-                raise Unavailable(
-                    f"{name_of(process.args)}: closed its output but did not end within {_ENDS_IN_S:g} seconds"
-                )
-        ended = [self._ended[process.pid] for process in self._processes]
-        for one in ended:
-            if one.status:
+        for process in self._processes:  # the first that failed is the cause, even where others hang because of it
+            one = self._ended.get(process.pid)
+            if one is not None and one.status:
                 how = f"status {one.status}" if one.status > 0 else f"signal {signal.Signals(-one.status).name}"
                 raise Unavailable(f"{one.name}: ended with {how}: {one.complaint or 'it said nothing'}")
-        return ended
+        for process in self._processes:
+            if process.pid not in self._ended:
+                name = name_of(process.args)
+                raise Unavailable(f"{name}: did not end within {_ENDS_IN_S:g} seconds of the end of its output")
+        return [self._ended[process.pid] for process in self._processes]
 
     def kill(self) -> None:
         """Ends every process of the chain and of the sessions they lead."""

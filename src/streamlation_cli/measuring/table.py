@@ -51,6 +51,8 @@ def _text(report: dict[str, Any]) -> Iterator[Row]:
         if wer["offline_percent"] is not None:
             over = f"{wer['points_over_offline']:+.1f} points"
             yield "  over offline", f"{over} (faster-whisper, sequential, beam 5: {wer['offline_percent']:.1f} %)"
+    elif wer["reference_words"] == 0:
+        yield "words where none is said", str(wer["insertions"])
     yield from _latency("commit latency", report["commit_latency"])
     yield from _latency("first appearance", report["first_appearance_latency"])
     if report["latency_words"]["matched_share"] is not None:
@@ -87,6 +89,7 @@ def _translation(report: dict[str, Any]) -> Iterator[Row]:
 
 def _soak(soak: dict[str, Any]) -> Iterator[Row]:
     yield "fed", f"{soak['media_hours']:.2f} hours of audio, {soak['speed'] or 0:.0f} times as fast as it was recorded"
+    yield "committed", f"{soak['committed_words']} words"
     if soak["rss_bytes_slope_per_hour"] is not None:
         change = f"{soak['rss_bytes_slope_per_hour'] / 1e6:+.2f} MB an hour of audio"
         yield "memory", f"{human(soak['rss_bytes_settled'])} → {human(soak['rss_bytes_end'])}, {change}"
