@@ -115,7 +115,7 @@ def live(
     yield Eos(session, duration_ms=duration_ms)
 
 
-def at(record: Translation, emitted_at: float) -> Translation:
+def at(record: Translation | Status, emitted_at: float) -> Translation | Status:
     """The record, emitted at another time."""
     return msgspec.structs.replace(record, emitted_at=emitted_at)
 

@@ -64,6 +64,45 @@ class Artefact:
             self._stream.close()
 
 
+class GrowingFile:
+    """One output that others read while it is written: under its own name from the start, whole after every `write`.
+
+    The same methods as an `Artefact`. What is there stays there, however the session ends.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        with writing(target):
+            if not Path(target).parent.is_dir():
+                raise OutputFailed(f"{target}: there is no folder {Path(target).parent}; make it first")
+            # Unbuffered: each write reaches the file in one piece.
+            self._stream = Path(target).open("w+b", buffering=0)  # noqa: SIM115 - closed by commit or abandon
+
+    def write(self, data: bytes) -> None:
+        """Appends `data`."""
+        with writing(self.target):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._stream.write(rest) or 0 :]
+
+    def rewrite(self, position: int, data: bytes) -> None:
+        """Replaces what is at `position`, a length in a header say."""
+        with writing(self.target):
+            self._stream.seek(position)
+            self._stream.write(data)
+            self._stream.seek(0, 2)
+
+    def commit(self) -> None:
+        """Nothing more comes."""
+        with writing(self.target):
+            self._stream.close()
+
+    def abandon(self) -> None:
+        """Nothing more comes, though more was to."""
+        with contextlib.suppress(OSError):  # the failure that led here is already being reported
+            self._stream.close()
+
+
 @contextlib.contextmanager
 def writing(target: str) -> Iterator[None]:
     """Turns an OSError into OutputFailed that names the target; a closed pipe stays a BrokenPipeError."""

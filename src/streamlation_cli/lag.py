@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from .records import Header, Status
+from .records import Header, Pcm, Status, StreamRecord, Transcript, Translation
 
 REPORT_EVERY_MS = 10_000
 """Media time between two reports."""
@@ -76,6 +76,14 @@ class Lag:
             self._samples.popleft()
         lags = [lag for _, lag in self._samples]
         return {"lag_p50_ms": percentile(lags, 50), "lag_p95_ms": percentile(lags, 95)}
+
+
+def media_now_ms(record: StreamRecord, header: Header) -> int:
+    """The media time at which a record was made, as far as it says: by `emitted_at`, else by what it covers, else 0."""
+    emitted_at: float | None = getattr(record, "emitted_at", None)
+    if emitted_at is not None and header.started_at is not None:
+        return round((emitted_at - header.started_at) * 1000)
+    return record.end_ms if isinstance(record, Pcm | Transcript | Translation) else 0
 
 
 def percentile(values: Sequence[int], percent: float) -> int:

@@ -187,9 +187,14 @@ class Speech(Record, frozen=True, kw_only=True):
 
 
 class Cue(Record, frozen=True, kw_only=True):
-    """A caption event."""
+    """A caption event. One caption of a session is on screen at a time: an `add` takes the place of the one before.
+
+    A live caption grows: each `update` of its `id` has all its lines, and its last one the time it ended. Its `end_ms` until
+    then says when to take it off if nothing more comes. In a file's log, `add` is all there is.
+    """
 
     op: Literal["add", "update", "remove"]
+    """`update` replaces the caption with this `id`; `remove` takes it back: it should not have been there."""
     id: str
     start_ms: int
     end_ms: int

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..artefacts import Artefact
+from ..artefacts import Artefact, GrowingFile
 from ..errors import UsageError
 from ..ndjson import encode
 from ..records import Cue, Eos, Error, Header, Status, StreamRecord, Transcript, Translation
@@ -29,7 +29,7 @@ class Captioning:
     def __init__(self, header: Header, options: Options, limits: Limits, to_stream: bool) -> None:
         self.closed = False
         self._session = header.session
-        self._outputs: list[_Output] = []
+        self._outputs: list[Output] = []
         self._to_stream = to_stream
         self._text = _text_of(header, options)
         self._header = header
@@ -43,7 +43,7 @@ class Captioning:
 
     def open(self, target: str, format: str) -> None:
         """One more place where the captions go."""
-        self._outputs.append(_Output(target, format, self._header, self._words))
+        self._outputs.append(Output(Artefact(target), format, self._header, self._words))
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         match record:
@@ -66,7 +66,7 @@ class Captioning:
             self._windows.original(record)
         if isinstance(record, Transcript) != (self._text == "transcript"):
             return
-        utterance = _utterance(record, self._header, bilingual=self._text == "both")
+        utterance = utterance_of(record, self._header, bilingual=self._text == "both")
         if isinstance(record, Translation) and self._windows is not None:
             for whole in self._windows.translated(record, utterance):
                 yield from self._lay_out(whole)
@@ -108,7 +108,7 @@ class Captioning:
         for output in self._outputs:
             output.caption(caption, self._language)
         if self._to_stream:
-            yield _record(self._session, self._count, caption, self._language)
+            yield cue_of(self._session, self._count, caption, self._language)
 
     def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
         # What the container announced is an estimate: good enough where nothing better is known.
@@ -147,7 +147,7 @@ def _text_of(header: Header, options: Options) -> str:
     return options.text
 
 
-def _utterance(record: Transcript | Translation, header: Header, bilingual: bool) -> Utterance:
+def utterance_of(record: Transcript | Translation, header: Header, bilingual: bool) -> Utterance:
     said = Utterance(
         start_ms=record.start_ms, end_ms=record.end_ms, text=record.text, words=record.words, speaker=record.speaker,
         language=record.target_language if isinstance(record, Translation) else record.language,
@@ -163,18 +163,18 @@ def _utterance(record: Transcript | Translation, header: Header, bilingual: bool
     return replace(said, second=source)
 
 
-def _record(session: str, number: int, caption: Caption, language: str) -> Cue:
+def cue_of(session: str, number: int, caption: Caption, language: str) -> Cue:
     return Cue(
         session, op="add", id=str(number), start_ms=caption.start_ms, end_ms=caption.end_ms, lines=caption.lines,
         words=caption.words, language=caption.language or language, speaker=caption.speaker, confidence=caption.confidence,
     )  # fmt: skip
 
 
-class _Output:
+class Output:
     """One file, or standard output, of one session."""
 
-    def __init__(self, target: str, format: str, header: Header, words: bool) -> None:
-        self._artefact = Artefact(target)
+    def __init__(self, artefact: Artefact | GrowingFile, format: str, header: Header, words: bool) -> None:
+        self._artefact = artefact
         self._header = header
         self._format = format
         self._writer = writer_of(format, words) if format in FORMATS else None
@@ -193,13 +193,13 @@ class _Output:
         """One caption; `laid_out` says that its text came as an utterance before."""
         if self._writer is None:
             self._count += 1
-            self._write_bytes(encode(_record(self._header.session, self._count, caption, language)), language)
+            self._write_bytes(encode(cue_of(self._header.session, self._count, caption, language)), language)
         elif not (laid_out and self._format == "txt"):
             self._write(self._writer.caption(caption), language)
 
     def commit(self, language: str, end: Eos) -> None:
         """The session is whole."""
-        self._begin(language)
+        self.begin(language)
         if self._writer is None:
             self._artefact.write(encode(end))
         self._artefact.commit()
@@ -208,7 +208,8 @@ class _Output:
         """The session is not whole; what was written stays beside the target."""
         self._artefact.abandon()
 
-    def _begin(self, language: str) -> None:
+    def begin(self, language: str) -> None:
+        """Writes what comes before the first caption, once."""
         if not self._begun:
             self._begun = True
             header = self._writer.header(language).encode() if self._writer else encode(self._header)
@@ -218,5 +219,5 @@ class _Output:
         self._write_bytes(text.encode(errors="replace"), language)
 
     def _write_bytes(self, data: bytes, language: str) -> None:
-        self._begin(language)
+        self.begin(language)
         self._artefact.write(data)

@@ -9,6 +9,14 @@ A caption has at most --max-lines lines of --max-chars characters (East Asian wi
 --max-cps characters a second, and stays --min-duration to --max-duration seconds. Text is never dropped to reach
 that: captions of speech too fast to read are counted in the stage's status record.
 
+With --live captions are made while people speak, of the words that are committed, and of others only as far as few of
+them are ever taken back. `--style rollup` fills a line word by word and scrolls it up when the next one begins; `popon`
+shows a caption when it is whole. A line once broken stays as it is. `cue` records say what is on screen: `add` puts a
+caption in the place of the one before, `update` (same `id`) is that caption with more words or its end. Files
+are valid at every moment: each finished caption is appended, each word in one of them. Lines wait up to 1.5 seconds for the line
+before to be read; speech faster than that is shown faster, and counted. On a terminal, without -o, the text, its
+translation and how late they are is shown in place.
+
 With `--text both` a caption shows the source's line above the translation's: the lines are shared, the translation gets the
 larger half, and each language is held to --max-cps by itself. Plain text (txt) is not cut into captions: it
 has a line for each utterance.
@@ -49,6 +57,13 @@ class Options:
         "--text", "auto", choices=("auto", "translation", "transcript", "both"),
         help="text to show; auto is the translation where there is one; both shows the source's line above it",
     )  # fmt: skip
+    live: bool = option(
+        "--live", False, shared=True, help="work on speech while it is spoken: say what is known before it is final"
+    )  # fmt: skip
+    style: str = option(
+        "--style", "rollup", choices=("rollup", "popon"),
+        help="with --live: lines that fill and scroll up, or captions that come up whole",
+    )  # fmt: skip
     words: bool = option("--words", False, help="highlight word by word (WebVTT timestamps, ASS karaoke)")
     max_chars: int = option(
         "--max-chars", _DEFAULT.max_chars, metavar="N", minimum=8, maximum=500, help="most characters in a line"
@@ -80,6 +95,7 @@ def takes_stdout(options: Options) -> bool:
 
 def stage(options: Options) -> Stage:
     """Transcripts, translations and cues into captions; raises UsageError at once where the options make no sense."""
+    from ..captions.live import LiveCaptioning
     from ..captions.session import STAGE, Captioning
 
     limits = _limits(options)
@@ -91,7 +107,7 @@ def stage(options: Options) -> Stage:
 
         def make(header: Header) -> Captioning:
             handlers[:] = [handler for handler in handlers if not handler.closed]
-            handler = Captioning(header, options, limits, to_stream)
+            handler = (LiveCaptioning if options.live else Captioning)(header, options, limits, to_stream)
             handlers.append(handler)
             for targets, format in outputs:
                 handler.open(targets.of(header.session), format)

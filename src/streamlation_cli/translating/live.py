@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..errors import TryAgain
-from ..lag import Lag
-from ..records import Discontinuity, Eos, Error, Header, Pcm, StreamRecord, Transcript, Translation, Word
+from ..lag import Lag, media_now_ms
+from ..records import Discontinuity, Eos, Error, Header, StreamRecord, Transcript, Translation, Word
 from . import wording
 from .growing import Growing, Policy
 from .sentences import TERMINALS, Sentence, Token, committed_length, tokens_of
@@ -78,7 +78,7 @@ class LiveTranslating(Translating):
             yield from self._heard(record)
         else:
             yield from self._silent(record)
-        report = self._lag.report(self._now_ms(record), self._counters)
+        report = self._lag.report(media_now_ms(record, self._header), self._counters)
         if report is not None:
             yield report
 
@@ -132,15 +132,8 @@ class LiveTranslating(Translating):
         held = self._joiner.held
         if not held.tokens or self._current is not None:
             return
-        if self._now_ms(record) - held.end_ms > self._max_pause_ms + SLACK_MS:
+        if media_now_ms(record, self._header) - held.end_ms > self._max_pause_ms + SLACK_MS:
             yield from self._whole(self._joiner.flush())
-
-    def _now_ms(self, record: StreamRecord) -> int:
-        """The media time that a record was made at; 0 where it does not say."""
-        emitted_at: float | None = getattr(record, "emitted_at", None)
-        if emitted_at is not None and self._header.started_at is not None:
-            return round((emitted_at - self._header.started_at) * 1000)
-        return record.end_ms if isinstance(record, Pcm | Transcript) else 0
 
     def _whole(self, sentences: Iterable[Sentence]) -> Iterator[StreamRecord]:
         for sentence in sentences:
