@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,16 +27,18 @@ PATIENCE_S = 30.0
 class Ingest:
     """The running program; `records` grows while it runs. Ends with the block it is used in."""
 
-    def __init__(self, *arguments: str, **env: str) -> None:
-        import os
-
+    def __init__(self, *arguments: str, before: str = "", **env: str) -> None:
+        """`before` is Python that is run in the program first, to take something away from it."""
+        program = [PROGRAM]
+        if before:
+            program = [sys.executable, "-c", f"{before}\nfrom streamlation_cli.cli import main; main()"]
         self.records: list[StreamRecord] = []
         self.arrived_s: list[float] = []
         """When each record came, on the monotonic clock."""
         self.stderr = ""
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
-            [PROGRAM, "ingest", *arguments],
+            [*program, "ingest", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **env},
         )  # fmt: skip
         self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._read_errors)]
@@ -71,6 +76,11 @@ class Ingest:
                 self.stderr += line.decode()
                 self._changed.notify_all()
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def until(self, wanted: Callable[[], Any]) -> None:
         """Waits until `wanted()` is true."""
         with self._changed:
@@ -81,12 +91,8 @@ class Ingest:
         return [record for record in self.records if isinstance(record, Packet) and record.stream == "audio"]
 
     def heard_s(self) -> float:
-        """Media time at which the last packet so far ends."""
-        packets = self.packets()
-        if not packets:
-            return 0.0
-        last = packets[-1]
-        return ((last.pts or 0) + last.duration) * last.time_base[0] / last.time_base[1]
+        """How much sound has come so far, in seconds."""
+        return sum(packet.duration * packet.time_base[0] / packet.time_base[1] for packet in self.packets())
 
     def listen(self, seconds: float) -> None:
         """Waits until so much more has come."""
@@ -107,6 +113,38 @@ class Ingest:
         """Waits until it says that the source is away."""
         seen = len(self.records)
         self.until(lambda: any(isinstance(r, Status) and r.detail for r in self.records[seen:]))
+
+    def next_packet_after_outage_s(self) -> float:
+        """Waits until it is away, then for the first packet: how long that took from now."""
+        began = time.monotonic()
+        self.reconnecting()
+        away = time.monotonic()
+        return away - began + self.next_packet_s(away)
+
+    def reports_away(self) -> list[Status]:
+        """Each time it said that the source is away."""
+        return [record for record in self.records if isinstance(record, Status) and record.detail]
+
+    def started(self) -> None:
+        """Waits until it is at work with a source that says nothing: until its reader runs."""
+        path = Path(f"/proc/{self._process.pid}/task")
+        until_s = time.monotonic() + PATIENCE_S
+        while len(list(path.iterdir())) < 2 or not self._catches():
+            assert time.monotonic() < until_s, f"it never began\n{self}"
+            time.sleep(0.02)
+
+    def listening(self, port: int) -> None:
+        """Waits until it takes connections at a TCP port of this machine."""
+        until_s = time.monotonic() + PATIENCE_S
+        while f":{port:04X} 00000000:0000 0A" not in Path("/proc/net/tcp").read_text():
+            assert time.monotonic() < until_s, f"it never listened\n{self}"
+            time.sleep(0.02)
+
+    def _catches(self) -> bool:
+        """Whether SIGINT is caught by the program's own handler, which is set after Python's."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")), 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
 
     def interrupt(self) -> tuple[int, float]:
         """SIGINT; returns the exit status and how many seconds it took to end."""

@@ -126,11 +126,13 @@ SCHEMES: dict[str, str] = {
     "srt": "srt",
     "udp": "udp",
     "whep": "webrtc",
+    "wheps": "webrtc",
     "whip": "webrtc",
     "alsa": "capture",
     "pulse": "capture",
     "avfoundation": "capture",
     "dshow": "capture",
+    "page": "page",
 }
 """Address scheme → transport module of this package.
 
@@ -143,7 +145,7 @@ LISTENING = ("rtmp", "rtsp", "srt", "whip")
 
 SUBTITLE_FORMATS = ("srt", "vtt")
 
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(?=//)|^(file|alsa|pulse|avfoundation|dshow):")
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(?=//)|^(file|alsa|pulse|avfoundation|dshow|page):")
 
 
 def scheme_of(name: str) -> str:

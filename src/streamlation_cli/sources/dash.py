@@ -152,6 +152,7 @@ class DashFeed:
     """One stretch of reading without a break."""
 
     video: VideoStream | None = None
+    counted = False
 
     def __init__(self, dash: Dash, fetcher: Fetcher) -> None:
         self._dash = dash
