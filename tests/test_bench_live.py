@@ -233,12 +233,17 @@ def test_references_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "flags", [("--chain", "pipe"), ("--one-process", "--streams", "2")], ids=["a pipe", "one process"]
+    "flags",
+    [("--to", "pt", "--translation", "hello.pt.txt"), ("--one-process", "--streams", "2")],
+    ids=["a pipe with captions", "two streams in one process"],
 )
-def test_our_own_chain_is_measured(flags: tuple[str, ...], samples: Path) -> None:
+def test_our_own_chain_is_measured(flags: tuple[str, ...], samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "hello.pt.txt").write_text("Olá e bem-vindo ao programa.\n", "utf-8")
     audio, text = samples / "hello_en.flac", samples / "hello_en.txt"
-    given = ("--reference", text, "--from", "en", "--offline-reference", "--model", "base", *flags)
-    (report,) = streamlation("bench", "live", audio, *given).ok().records
+    given = ("--reference", text, "--from", "en", "--offline-reference", "--offline-translation", "--model", "base")
+    if "--translation" not in flags:
+        given = tuple(flag for flag in given if flag != "--offline-translation")
+    (report,) = streamlation("bench", "live", audio, *given, *flags, cwd=tmp_path).ok().records
     streams = report["streams"]
     assert report["wer"]["reference_words"] == 6 * streams
     assert report["wer"]["offline_percent"] == 0
@@ -248,6 +253,12 @@ def test_our_own_chain_is_measured(flags: tuple[str, ...], samples: Path) -> Non
     assert report["violations"]["total"] == 0, report["violations"]
     assert report["output"]["garbage_lines"] == 0
     assert report["resources"]["peak_process_bytes"] > 100e6
+    if "--translation" in flags:
+        assert report["translation"]["chrf"] > 30
+        assert report["translation"]["offline_chrf"] > 30
+        assert 0 < report["translation"]["stream_laal_s"] <= report["translation"]["stream_laal_ca_s"] < 20
+        assert report["cues"]["word_latency"]["count"] >= 4
+        assert 0 < report["cues"]["word_latency"]["p95_s"] < 20
 
 
 def test_words_where_nothing_is_said_are_counted(place: Path) -> None:

@@ -116,7 +116,9 @@ class Listener:
         elif isinstance(record, Cue):
             self._cue(at_s, record)
         elif isinstance(record, Error) and len(self.errors) < _MOST_ERRORS:
-            self.errors.append(f"{record.stage}: {record.code}: {record.message}")
+            error = f"{record.stage}: {record.code}: {record.message}"
+            if error not in self.errors:  # an error goes on downstream, past a tap
+                self.errors.append(error)
 
     def _words(self, record: Transcript | Translation) -> list[Shown]:
         if record.words:

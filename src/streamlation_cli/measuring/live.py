@@ -19,7 +19,7 @@ from ..errors import StreamlationError, Unavailable
 from .feed import BYTES_PER_MS, Feeder, Schedule, chunked, repeated
 from .listening import Listener
 from .resources import Sample, Sampler
-from .systems import Ended, System, signals_held
+from .systems import Ended, System, read, signals_held
 
 SAMPLE_EVERY_S = 0.25
 """How often memory is looked at; peaks of single processes come from the kernel and miss nothing."""
@@ -105,7 +105,7 @@ def measure(plan: Plan, report: Report = lambda fed, total, lines: None) -> Outc
         feeders = [stream.feeder for stream in outcome.streams]
         pids = [pid for system in systems for pid in system.pids]
         sampler = Sampler(pids, lambda: outcome.fed_ms, SAMPLE_EVERY_S if not plan.soak_ms else SOAK_SAMPLE_EVERY_S)
-        for thread in (*(output.reader for output in outputs), *feeders, sampler):
+        for thread in (*(reader for output in outputs for reader in output.readers), *feeders, sampler):
             thread.start()
         stack.callback(sampler.stop)
         for feeder in feeders:
@@ -142,16 +142,25 @@ def _chunks(plan: Plan) -> Iterator[bytes]:
 
 
 class _Output:
-    """The output of one system. Its reader does nothing but note when each line came, so that no line waits for another."""
+    """The output of one system. Its readers do nothing but note when each line came, so that none waits for another."""
 
     def __init__(self, system: System, listeners: Sequence[Listener]) -> None:
         self.system = system
         self._queue: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
-        self.reader = threading.Thread(
-            target=system.read, args=(lambda at_s, line: self._queue.put((at_s, line)),), name="read", daemon=True
-        )
+        self.readers = [
+            threading.Thread(target=read, args=(output, self._put), name="read", daemon=True)
+            for output in system.outputs
+        ]
         self._listeners = listeners
         self._of: dict[str, Listener] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether the system has closed all that it writes to."""
+        return not any(reader.is_alive() for reader in self.readers)
+
+    def _put(self, at_s: float, line: bytes) -> None:
+        self._queue.put((at_s, line))
 
     def score(self) -> None:
         """Hands what came so far to the listeners: to the only one, or each session to one of its own."""
@@ -180,10 +189,10 @@ def _follow(plan: Plan, outcome: Outcome, outputs: Sequence[_Output], report: Re
     moved_s = time.monotonic()
     going = list(outputs)
     while going:
-        going[0].reader.join(_LOOK_EVERY_S)
+        going[0].readers[-1].join(_LOOK_EVERY_S)
         for output in outputs:
             output.score()
-        for output in [output for output in going if not output.reader.is_alive()]:
+        for output in [output for output in going if output.ended]:
             output.system.wait()  # one that failed ends the measurement, however long the others would go on
             output.score()
             going.remove(output)

@@ -25,6 +25,9 @@ PROGRAM = (sys.executable, "-P", "-c", "from streamlation_cli.cli import main; m
 INPUT = "{input}"
 """Stands in a command for a path to read raw samples from, once for each stream that the process takes."""
 
+TAP = "{tap}"
+"""Stands in a command for a path to write a second output to, which is read as the chain's own is (`tee {tap}`)."""
+
 _ENDS_IN_S = 10.0
 """How long a process may take to end after it has closed its output."""
 
@@ -56,7 +59,8 @@ class System:
         self._stderr: list[BinaryIO] = []
         self._waiters: list[threading.Thread] = []
         self._ended: dict[int, Ended] = {}
-        self._stdout: BinaryIO | None = None
+        self.outputs: list[BinaryIO] = []
+        """What the last process writes, and what goes through taps."""
 
     def __enter__(self) -> Self:
         try:
@@ -72,20 +76,13 @@ class System:
         self.kill()
         for waiter in self._waiters:
             waiter.join()
-        for stream in (*self._stderr, self._stdout):
-            if stream is not None:
-                stream.close()
+        for stream in (*self._stderr, *self.outputs):
+            stream.close()
 
     @property
     def pids(self) -> list[int]:
         """The processes of the chain."""
         return [process.pid for process in self._processes]
-
-    def read(self, feed: Callable[[float, bytes], None], clock: Callable[[], float] = time.monotonic) -> None:
-        """Hands every line of the chain's output to `feed` with its time of arrival, until the output ends."""
-        assert self._stdout is not None
-        while line := self._stdout.readline(MAX_LINE_BYTES):
-            feed(clock(), line)
 
     def wait(self) -> list[Ended]:
         """What became of each process of the chain, whose output has ended.
@@ -124,13 +121,21 @@ class System:
                 paths.append(f"/dev/fd/{reading}")
             self._commands[0] = [paths.pop(0) if word == INPUT else word for word in first]
         upstream: BinaryIO | int = subprocess.DEVNULL if ends else subprocess.PIPE
+        taps: list[int] = []
         for number, command in enumerate(self._commands):
             complaints = tempfile.TemporaryFile()  # noqa: SIM115
             self._stderr.append(complaints)
+            passed = ends if number == 0 else []
+            if TAP in command:
+                reading, writing = os.pipe()
+                self.outputs.append(os.fdopen(reading, "rb"))
+                taps.append(writing)
+                passed = [*passed, writing]
+                command = [f"/dev/fd/{writing}" if word == TAP else word for word in command]
             try:
                 process = subprocess.Popen(
                     command, stdin=upstream, stdout=subprocess.PIPE, stderr=complaints, start_new_session=True,
-                    pass_fds=ends if number == 0 else (),
+                    pass_fds=passed,
                 )  # fmt: skip
             except OSError as error:
                 raise Unavailable(f"{name_of(command)}: cannot be started: {error.strerror}") from None
@@ -145,10 +150,10 @@ class System:
                 upstream.close()
             assert process.stdout is not None
             upstream = cast(BinaryIO, process.stdout)
-        for end in ends:
+        for end in (*ends, *taps):
             os.close(end)
         assert not isinstance(upstream, int)
-        self._stdout = upstream
+        self.outputs.append(upstream)
 
     def _reap(self, process: subprocess.Popen[bytes], complaints: BinaryIO) -> None:
         _, status, usage = os.wait4(process.pid, 0)
@@ -177,6 +182,12 @@ def signals_held() -> Iterator[None]:
         handler = handlers[signal.Signals(came)]
         if callable(handler):
             handler(came, frame)
+
+
+def read(output: BinaryIO, feed: Callable[[float, bytes], None], clock: Callable[[], float] = time.monotonic) -> None:
+    """Hands every line to `feed` with its time of arrival, until the output ends."""
+    while line := output.readline(MAX_LINE_BYTES):
+        feed(clock(), line)
 
 
 def own(*arguments: str) -> list[str]:

@@ -193,7 +193,7 @@ def _plan(options: Options) -> Plan:
 def _pipe(options: Options) -> list[list[str]]:
     """The live chain, a process a stage."""
     from ..measuring.offline import RAW
-    from ..measuring.systems import own
+    from ..measuring.systems import TAP, own
 
     stages = [
         own("ingest", "-", *RAW, "--live", "--from", options.from_),
@@ -203,6 +203,8 @@ def _pipe(options: Options) -> list[list[str]]:
     if options.to:
         stages.append(own("translate", "--live", "--to", options.to))
     if options.to or options.captions:
+        # Captions take the place of what they are made of; both are wanted.
+        stages.append(["tee", TAP])
         stages.append(own("subtitle", "--live", "--format", "ndjson"))
     return stages
 
@@ -279,7 +281,7 @@ def _offline_chrf(options: Options, plan: Plan, outcome: Outcome, references: Re
 
 def _about(options: Options, plan: Plan) -> dict[str, Any]:
     from .. import __version__
-    from ..measuring.systems import name_of
+    from ..measuring.systems import TAP, name_of
 
     return {
         "version": __version__,
@@ -287,7 +289,7 @@ def _about(options: Options, plan: Plan) -> dict[str, Any]:
         "audio_s": round(len(plan.samples) / 32_000, 3),
         "language": plan.language,
         "target_language": plan.target_language,
-        "system": " | ".join(name_of(one) for one in plan.systems[0]),
+        "system": " | ".join(name_of(one) for one in plan.systems[0] if TAP not in one),
         "streams": options.streams,
         "one_process": options.one_process,
         "speed": plan.speed if plan.speed != float("inf") else None,
