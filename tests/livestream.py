@@ -125,6 +125,17 @@ def encoded(records: Iterable[StreamRecord]) -> Iterator[bytes]:
     return (ndjson.encode(record) for record in records if not isinstance(record, Unknown))
 
 
+def moved(records: Iterable[StreamRecord], seconds: float) -> Iterator[StreamRecord]:
+    """The records as of so many seconds later."""
+    for record in records:
+        if isinstance(record, Header) and record.started_at is not None:
+            yield msgspec.structs.replace(record, started_at=record.started_at + seconds)
+        elif isinstance(record, Status | Transcript | Translation) and record.emitted_at is not None:
+            yield msgspec.structs.replace(record, emitted_at=record.emitted_at + seconds)
+        else:
+            yield record
+
+
 def replace_text(word: Word, text: str) -> Word:
     """The word, heard as `text`."""
     return Word(text=text, start_ms=word.start_ms, end_ms=word.end_ms, confidence=word.confidence)

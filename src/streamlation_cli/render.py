@@ -31,6 +31,8 @@ def line(record: StreamRecord) -> str:
 
 def _text(record: StreamRecord) -> str:
     match record:
+        case Transcript() | TranslationRecord() if not record.final:
+            return ""  # plain lines cannot be taken back: text is printed when it is final
         case Transcript():
             return _spoken(record.start_ms, record.end_ms, record.language, record.text)
         case TranslationRecord():

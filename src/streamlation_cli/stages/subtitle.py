@@ -28,9 +28,11 @@ has a line for each utterance.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from .. import stdio
 from ..artefacts import STDOUT, Targets
 from ..captions.settings import FORMATS, Limits, format_of
 from ..errors import UsageError
@@ -97,24 +99,37 @@ def stage(options: Options) -> Stage:
     """Transcripts, translations and cues into captions; raises UsageError at once where the options make no sense."""
     from ..captions.live import LiveCaptioning
     from ..captions.session import STAGE, Captioning
+    from ..view import View
 
     limits = _limits(options)
-    outputs = [(Targets(name), _format_of(name, options)) for name in _artefacts(options)]
+    # A person who watches is shown the captions in place, not a file that scrolls by; `-o -` asks for the file.
+    watched = options.live and takes_stdout(options) and not options.output and stdio.stdout_is_terminal()
+    outputs = [(Targets(name), _format_of(name, options)) for name in ([] if watched else _artefacts(options))]
     to_stream = options.format == "ndjson" and (not options.output or STDOUT in options.output)
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
         handlers: list[Captioning] = []
+        view: View | None = None
 
         def make(header: Header) -> Captioning:
             handlers[:] = [handler for handler in handlers if not handler.closed]
-            handler = (LiveCaptioning if options.live else Captioning)(header, options, limits, to_stream)
+            if options.live:
+                handler: Captioning = LiveCaptioning(header, options, limits, to_stream, view.see if view else None)
+            else:
+                handler = Captioning(header, options, limits, to_stream)
             handlers.append(handler)
             for targets, format in outputs:
                 handler.open(targets.of(header.session), format)
             return handler
 
         try:
-            yield from by_session(STAGE, make)(records)
+            with contextlib.ExitStack() as stack:
+                if watched:
+                    view = stack.enter_context(View(stdio.stdout()))
+                for record in by_session(STAGE, make)(records):
+                    if view is not None:
+                        view.see(record)
+                    yield record
         finally:
             # The stream stopped short, or a session failed: nothing half written may look finished.
             for handler in handlers:
