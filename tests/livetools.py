@@ -117,13 +117,11 @@ class Broadcast:
 
     def start(self, *more: str) -> None:
         """Begins to publish, at the talk's beginning or where it is now."""
-        now_s = time.monotonic()
-        if not self._zero_s:
-            self._zero_s = now_s
-        at_s = now_s - self._zero_s
+        self._zero_s = self._zero_s or time.monotonic()
         self.kill()
         script = ROOT / "tests" / "publisher.py"
-        self._process = Process(sys.executable, script, TALK, *self._to, "--start", str(at_s), *self._arguments, *more)
+        arguments = [TALK, *self._to, "--zero", str(self._zero_s), *self._arguments, *more]
+        self._process = Process(sys.executable, script, *arguments)
         self._process.start()
 
     def kill(self) -> None:
@@ -263,11 +261,11 @@ class Run:
     to_s: float
 
 
-PROBE_S = 1.0
+def heard(records: list[StreamRecord], probe: int = 16000) -> list[Run]:
+    """What of the talk a session holds, run by run; fails where a run is not the talk, word for word.
 
-
-def heard(records: list[StreamRecord]) -> list[Run]:
-    """What of the talk a session holds, run by run; fails where a run is not the talk, word for word."""
+    A run is looked up by its first and last moments, `probe` samples long; a shorter one is passed over.
+    """
     pcm: list[list[Pcm]] = [[]]
     for record in normalized(records):
         if isinstance(record, Pcm):
@@ -280,15 +278,25 @@ def heard(records: list[StreamRecord]) -> list[Run]:
             continue
         sound = samples(run).astype(np.float32)
         length_s = len(sound) / 16000
-        if length_s < PROBE_S + 0.3:
+        if len(sound) < probe + 4800:
             continue
-        # The very first samples are those of a codec that starts.
-        begin_s = 0.2
-        from_s = where(sound[int(begin_s * 16000) : int((begin_s + PROBE_S) * 16000)]) - begin_s
-        to_s = where(sound[-int(PROBE_S * 16000) :]) + PROBE_S
+        first, last = (
+            loudest(sound[: 2 * probe], 3200, probe),
+            loudest(sound[-2 * probe :], 0, probe) + max(0, len(sound) - 2 * probe),
+        )
+        from_s = where(sound[first : first + probe]) - first / 16000
+        to_s = where(sound[last : last + probe]) + (len(sound) - last) / 16000
         assert abs((to_s - from_s) - length_s) < 0.05, f"{length_s} s of sound are {from_s}–{to_s} s of the talk"
         runs.append(Run(run[0].start_ms / 1000, length_s, from_s, to_s))
     return runs
+
+
+def loudest(sound: Samples, begin: int, probe: int) -> int:
+    """Where the probe with the most sound begins, `begin` or later: a codec's very first samples are not those of the talk."""
+    starts = range(begin, max(begin + 1, len(sound) - probe), 800)
+    return max(
+        starts, key=lambda start: float(np.min([np.sum(h**2) for h in np.split(sound[start : start + probe], 2)]))
+    )
 
 
 def where(sound: Samples) -> float:

@@ -20,6 +20,7 @@ def publish(
     format: str,
     *,
     start_s: float = 0.0,
+    zero_s: float | None = None,
     codec: str = "aac",
     rate: int = 48000,
     stop_s: float = 1e9,
@@ -27,7 +28,10 @@ def publish(
     video: bool = False,
     options: dict[str, str] | None = None,
 ) -> None:
-    """Sends the audio from `start_s` on until the file's end or `stop_s`, its times beginning at `pts_s`."""
+    """Sends the audio from `start_s` on until the file's end or `stop_s`, its times beginning at `pts_s`.
+
+    Where the monotonic clock's `zero_s` is given, it starts with what is spoken now if the recording began then.
+    """
     with (
         av.open(path) as source,
         av.open(address, "w", format=format, options=options or {}, timeout=(5.0, 5.0)) as out,
@@ -42,6 +46,7 @@ def publish(
             picture.codec_context.options = {"tune": "zerolatency", "preset": "ultrafast", "g": "10"}
         resampler = av.AudioResampler(context.format, "mono", rate, context.frame_size or 960)
         begun = time.monotonic()
+        start_s = begun - zero_s if zero_s is not None else start_s
         pictures = samples = 0
         for frame in source.decode(audio=0):
             at_s = float(frame.pts * frame.time_base)
@@ -70,6 +75,7 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("format")
     parser.add_argument("--start", type=float, default=0.0)
+    parser.add_argument("--zero", type=float)
     parser.add_argument("--stop", type=float, default=1e9)
     parser.add_argument("--pts", type=float, default=0.0)
     parser.add_argument("--codec", default="aac")
@@ -79,7 +85,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         publish(
-            given.path, given.address, given.format, start_s=given.start, stop_s=given.stop, codec=given.codec,
+            given.path, given.address, given.format, start_s=given.start, zero_s=given.zero, stop_s=given.stop, codec=given.codec,
             rate=given.rate, pts_s=given.pts, video=given.video, options=dict(o.split("=", 1) for o in given.option),
         )  # fmt: skip
     except (OSError, av.FFmpegError) as error:

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
@@ -23,6 +23,7 @@ from livetools import (
     heard,
     report,
     served,
+    together,
 )
 from streamlation_cli.records import Discontinuity, Eos, Header, Status
 
@@ -110,7 +111,20 @@ def icecast() -> Iterator[Icecast]:
         yield relay
 
 
-def test_a_server_that_is_killed_and_comes_back(icecast: Icecast) -> None:
+@pytest.mark.long
+def test_servers_that_are_killed_and_stall() -> None:
+    def with_relay(scenario: Callable[[Icecast], None]) -> Callable[[], None]:
+        def run() -> None:
+            with closing(Icecast("audio/mpeg")) as relay:
+                relay.start()
+                scenario(relay)
+
+        return run
+
+    together(*map(with_relay, (_server_killed, _stall, _live_edge)))
+
+
+def _server_killed(icecast: Icecast) -> None:
     """Its burst brings what was said while it was away, and some that was heard already: that is left out."""
     with Broadcast(icecast.source, "mp3", "--codec", "libmp3lame"), Watched(icecast.address, "--live") as watched:
         watched.wait_for_audio(3)
@@ -128,7 +142,8 @@ def test_a_server_that_is_killed_and_comes_back(icecast: Icecast) -> None:
     assert_heartbeats(watched)
 
 
-def test_a_stall_is_told_from_the_end(icecast: Icecast) -> None:
+def _stall(icecast: Icecast) -> None:
+    """A stall is told from the end."""
     with (
         Broadcast(icecast.source, "mp3", "--codec", "libmp3lame") as broadcast,
         Watched(icecast.address, "--live", "--timeout", "0.7") as watched,
@@ -142,7 +157,8 @@ def test_a_stall_is_told_from_the_end(icecast: Icecast) -> None:
         assert watched.interrupt() < 1.0
 
 
-def test_a_listener_starts_at_the_live_edge(icecast: Icecast) -> None:
+def _live_edge(icecast: Icecast) -> None:
+    """A new listener starts there, whatever the burst brings."""
     with Broadcast(icecast.source, "mp3", "--codec", "libmp3lame"):
         time.sleep(4)  # all of which is in the burst
         with Watched(icecast.address, "--live") as watched:

@@ -25,6 +25,7 @@ from livetools import (
     publish,
     report,
     talk,
+    together,
     wait_until,
 )
 
@@ -60,9 +61,13 @@ class Server:
             self._process.kill()
 
 
-@pytest.mark.parametrize(("mount", "transport"), [("talk", ""), ("opus", "?udp")])
-def test_a_server_that_is_killed_and_comes_back(mount: str, transport: str, tmp_path: Path) -> None:
-    server = Server(tmp_path)
+@pytest.mark.long
+def test_servers_and_publishers_that_are_killed_and_come_back(tmp_path: Path) -> None:
+    together(lambda: _server(tmp_path, "talk", ""), lambda: _server(tmp_path, "opus", "?udp"), _publisher)
+
+
+def _server(folder: Path, mount: str, transport: str) -> None:
+    server = Server(folder)
     try:
         server.start()
         with Watched(f"rtsp://127.0.0.1:{server.port}/{mount}{transport}", "--timeout", "2") as watched:
@@ -83,7 +88,7 @@ def test_a_server_that_is_killed_and_comes_back(mount: str, transport: str, tmp_
         server.kill()
 
 
-def test_listening_for_publishers() -> None:
+def _publisher() -> None:
     address = f"rtsp://127.0.0.1:{free_port()}/talk"
     with (
         Watched(address, "--listen") as watched,

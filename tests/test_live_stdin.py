@@ -8,11 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import IO
 
-import pytest
-
-from livetools import ROOT, TALK, Watched, fatal, heard, talk
+from livetools import ROOT, TALK, Watched, fatal, heard, talk, together
 from streamlation_cli.records import Discontinuity, Eos, Header, Packet, Status
 
 _RAW = ("-", "--live", "--format", "s16le", "--rate", "16000", "--channels", "1")
@@ -40,7 +39,7 @@ def speak(to: IO[bytes], start_s: float, end_s: float) -> None:
         time.sleep(max(0.0, begun_s + (number + 1) * 0.05 - time.monotonic()))
 
 
-def test_raw_samples_that_stop_for_a_while() -> None:
+def _raw_with_a_pause() -> None:
     """A pipe that says nothing is no end; samples have no clock, so their arrival tells how long nothing came."""
     with piped(*_RAW) as (watched, to):
         speak(to, 0, 2)
@@ -75,8 +74,12 @@ def _end_s(watched: Watched) -> float:
     return 0.0 if last is None else (last.pts + last.duration) * last.time_base[0] / last.time_base[1]
 
 
-@pytest.mark.parametrize(("format", "codec"), [("mpegts", "aac"), ("matroska", "libopus"), ("adts", "aac")])
-def test_a_live_container(format: str, codec: str) -> None:
+def test_what_comes_in_real_time() -> None:
+    formats = [("mpegts", "aac"), ("matroska", "libopus"), ("adts", "aac")]
+    together(_raw_with_a_pause, *[partial(_container, *one) for one in formats])
+
+
+def _container(format: str, codec: str) -> None:
     publisher = [sys.executable, ROOT / "tests" / "publisher.py", TALK, "pipe:1", format, "--codec", codec]
     with (
         subprocess.Popen([*publisher, "--stop", "3"], stdout=subprocess.PIPE) as program,

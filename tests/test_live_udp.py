@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 
+import pytest
+
 from livetools import (
     Broadcast,
     Watched,
@@ -15,10 +17,16 @@ from livetools import (
     free_port,
     heard,
     report,
+    together,
 )
 
 
-def test_a_sender_that_is_killed_and_comes_back() -> None:
+@pytest.mark.long
+def test_senders_that_are_killed_and_come_back() -> None:
+    together(_away_for_long, _away_for_a_moment)
+
+
+def _away_for_long() -> None:
     port = free_port(socket.SOCK_DGRAM)
     address = f"udp://127.0.0.1:{port}"
     with Watched(address, "--timeout", "1") as watched, Broadcast(f"{address}?pkt_size=1316", "mpegts") as broadcast:
@@ -36,7 +44,7 @@ def test_a_sender_that_is_killed_and_comes_back() -> None:
         assert_heartbeats(watched)
 
 
-def test_a_sender_that_is_away_for_less_than_the_timeout() -> None:
+def _away_for_a_moment() -> None:
     """The same demuxer goes on: a new encoder's clock has nothing to do with the old one's."""
     port = free_port(socket.SOCK_DGRAM)
     address = f"udp://127.0.0.1:{port}"
