@@ -175,7 +175,8 @@ class Listener:
             left_s = task.speech_end_s - (self._said[-1].end_s if self._said else task.start_s)
             if left_s < FASTEST_S * count and count > len(self._before):
                 count = 0
-            tail = tail[:count]
+            tail = self.tuning.policy.believable(tail[:count], self._before)
+            count = len(tail)
         elif since_s < self.tuning.policy.settle_s and not self._said:
             count = 0
         else:

@@ -18,20 +18,22 @@ class Policy:
     such words do not wait for a second hearing. Doubtful ones do, and for the sound that follows them.
     """
 
-    certain: float = 0.9
+    certain: float = 0.85
     """A word is certain from this probability on."""
     certain_s: float = 0.25
     """A certain word is committed when it ends at least so long ago and another follows it."""
-    sure: float = 0.7
+    sure: float = 0.6
     """A word is sure from this probability on."""
     agreed_s: float = 0.2
     """A sure word that the last hypothesis had too must have ended so long ago."""
     unsure_s: float = 1.0
     """An unsure word that the last hypothesis had too must have ended so long ago."""
-    alone_s: float = 1.6
+    alone_s: float = 1.5
     """Any other word must have ended so long ago."""
     last_s: float = 0.5
     """The last word of the hypothesis may still get an ending or its punctuation: it must have been there before."""
+    guess: float = 0.4
+    """A word below this probability that was heard once is a guess."""
     settle_s: float = 1.0
     """Audio that an utterance without context must have before anything of it is committed."""
 
@@ -45,6 +47,17 @@ class Policy:
             if edge_s - word.end_s < self._wait_s(word, agreed=agreed, last=index == len(tail) - 1):
                 return index
         return len(tail)
+
+    def believable(self, tail: Sequence[SpokenWord], before: Sequence[SpokenWord]) -> tuple[SpokenWord, ...]:
+        """The words of `tail` up to the last one that is more than a guess, when the utterance is over and all must go out.
+
+        A decoder that has nothing left to hear makes up a word or two that it does not believe itself.
+        """
+        for index in range(len(tail) - 1, -1, -1):
+            agreed = index < len(before) and same(tail[index], before[index])
+            if agreed or tail[index].confidence >= self.guess:
+                return tuple(tail[: index + 1])
+        return ()
 
     def _wait_s(self, word: SpokenWord, *, agreed: bool, last: bool) -> float:
         """How long ago the word must have ended."""

@@ -26,7 +26,7 @@ from ..errors import TryAgain
 from ..lag import Lag
 from ..languages import AUTO, primary
 from ..media.pcm import samples_of
-from ..records import Discontinuity, Eos, Error, Header, Pcm, Status, StreamRecord
+from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Pcm, Status, StreamRecord
 from .activity import LiveActivity
 from .listener import Listener, Task, Tuning, heard
 from .load import LEVELS, LONGER, Load
@@ -43,15 +43,23 @@ MOST_WAITING_S = 8.0
 ATTEMPTS = 3
 """How often a decoding is tried while the engine says to try again."""
 LANGUAGE_S = 2.0
-"""Speech that is heard before a language is settled."""
-SURE_OF_LANGUAGE = 0.5
+"""Audio that is heard before a language is settled."""
+SURE_OF_LANGUAGE = 0.85
+"""And how probable it must be."""
+LONGEST_LANGUAGE_S = 8.0
+"""Audio after which the likeliest language has to do."""
 LOST_CONFIDENCE = 0.4
 """Mean confidence of an utterance's words below which the language is looked for again."""
 
 PRESETS = {
-    "latency": Tuning(step_s=0.4, beam_size=1, context_s=5.0, policy=Policy(unsure_s=0.6, alone_s=1.1, last_s=0.3)),
+    "latency": Tuning(
+        step_s=0.4, beam_size=1, context_s=5.0, policy=Policy(unsure_s=0.6, alone_s=1.1, last_s=0.3)
+    ),
     "balanced": Tuning(),
-    "accuracy": Tuning(step_s=0.7, beam_size=5, context_s=9.0, policy=Policy(certain=0.97, sure=0.85, agreed_s=0.4, unsure_s=1.5, alone_s=2.2)),
+    "accuracy": Tuning(
+        step_s=0.7, beam_size=5, context_s=9.0,
+        policy=Policy(certain=0.97, sure=0.85, agreed_s=0.4, unsure_s=1.5, alone_s=2.2),
+    ),
 }  # fmt: skip
 
 
@@ -80,6 +88,8 @@ class LiveSession:
         self._tuning = tuning
         self._decoding = decoding
         self._detect = decoding.language is None
+        self._guess = ""
+        """Language of the last decoding, while none is settled."""
         self._engines = engines
         self._target_ms = round(target_latency_s * 1000)
         self._breached = False
@@ -165,23 +175,29 @@ class LiveSession:
         if self._live and self._load.took(time.monotonic() - started, self._tuning.step_s):
             yield self._level_changed()
         if self._detect and not self._settle_language(task, hearing):
-            self._listener.postpone(task)
-            return
+            if not task.last:
+                self._listener.postpone(task)
+                return
+            if hearing.language_probability < 0.5:
+                hearing = replace(hearing, words=(), text="")  # a noise, or too little to make anything of
         update = self._listener.settle(task, hearing)
         if update.last and self._detect and self._is_lost(update.confidence):
             self._decoding = replace(self._decoding, language=None)
         yield from self._transcripts.write(update, self._origin_ms)
 
     def _settle_language(self, task: Task, hearing: Hearing) -> bool:
-        """Whether it is known which language is spoken; nothing is committed before."""
+        """Whether it is known which language is spoken: nothing is committed before. What is guessed of a second of speech
+        is often wrong, and now and then surely wrong, so two decodings in a row must agree, or much must have been heard."""
         if self._decoding.language is not None:
             return True
-        enough = len(task.samples) >= LANGUAGE_S * 16_000 and hearing.language_probability >= SURE_OF_LANGUAGE
-        if not (enough or task.last or len(task.samples) >= 2 * LANGUAGE_S * 16_000):
-            return False
-        if enough or not task.last:
+        seconds = len(task.samples) / SAMPLE_RATE_HZ
+        again = hearing.language == self._guess
+        self._guess = hearing.language
+        sure = seconds >= LANGUAGE_S and hearing.language_probability >= SURE_OF_LANGUAGE and again
+        if sure or seconds >= LONGEST_LANGUAGE_S:
             self._decoding = replace(self._decoding, language=hearing.language)
-        return True
+            return True
+        return False
 
     @staticmethod
     def _is_lost(confidence: float | None) -> bool:
