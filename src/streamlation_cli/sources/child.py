@@ -19,14 +19,16 @@ _LINES = 5
 
 
 class Child:
-    """A running program's standard output as `Bytes`; its end, and that nothing comes for `timeout_s`, are failures.
+    """A running program's standard output as `Bytes`; its end is a failure, and so is that nothing comes for `timeout_s`,
+    or for `stall_s` after something came.
 
     Raises OSError where it cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], *, timeout_s: float) -> None:
+    def __init__(self, command: Sequence[str], *, timeout_s: float, stall_s: float) -> None:
         self._program = command[0].rpartition(os.sep)[2]
         self._timeout_s = timeout_s
+        self._stall_s = stall_s
         self._closed = False
         self._reading = threading.Lock()
         self._said: deque[str] = deque(maxlen=_LINES)
@@ -52,6 +54,7 @@ class Child:
             while not self._closed and self.failure is None:
                 if select.select([output], [], [], _TICK_S)[0]:
                     if data := os.read(output.fileno(), size):
+                        self._timeout_s = self._stall_s
                         return data
                     self.failure = Lost(self._last_words())
                 elif time.monotonic() >= until_s:

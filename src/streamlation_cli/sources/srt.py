@@ -128,8 +128,10 @@ class Srt:
         query = "&".join(f"{key}={value}" for key, value in {"mode": mode, **self._parameters}.items())
         address = f"srt://{self._host}:{self._port}?{query}"
         command = [program, "-quiet", "-loglevel:fatal", "-autoreconnect:no", "-chunk:1456", address, "file://con"]
+        timeout_s = self._request.timeout_s
         # Whoever waits for callers waits for ever.
-        return Child(command, timeout_s=float("inf") if self.listens else self._request.timeout_s)
+        waits_s = float("inf") if self.listens else timeout_s
+        return Child(command, timeout_s=waits_s, stall_s=min(timeout_s, libsrt.STALL_S))
 
 
 def _hung_up() -> None:
