@@ -3,7 +3,8 @@
 The same stages as the pipe `ingest | normalize | transcribe | translate | dub | subtitle`, a thread each with bounded
 queues between them, and the same bytes out. The extension of each `-o` says what is written: srt, vtt, ass and txt
 are captions, wav, flac, m4a, mp3 and opus the dubbed track, ndjson the records. Without `--to` the captions are in the
-spoken language; without `-o` the records go to standard output.
+spoken language; without `-o` the records go to standard output. With `--live` a terminal shows what is said, its translation and
+how late they are, in place.
 
 Several inputs need `{session}` in each `-o`; it stands for the input's name without folder and extension. One that
 fails does not stop the others, and shows in the exit status. With `--live` they are all worked on at once and share the loaded
@@ -22,6 +23,7 @@ Examples:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import threading
@@ -41,6 +43,7 @@ from ..progress import Progress
 from ..records import Eos, Error, Header, StreamRecord, ends_session
 from ..runtime import Chain, interruptible
 from ..sessions import Stage, by_session
+from ..view import View
 from . import BY_NAME
 
 CHAIN = ("ingest", "normalize", "transcribe", "translate", "dub", "subtitle")
@@ -102,14 +105,19 @@ Options = dataclasses.make_dataclass(
 def command(options: Any, chain: Chain) -> str | None:
     """Runs the chain over every input; returns the first error code, or None."""
     outputs = _Outputs(options)
-    stages = _stages(options, chain, outputs)
+    stages, live = _stages(options, chain, outputs)
     names = [name for name, _ in stages]
     outcome = Outcome()
-    show = sys.stderr.isatty() and not chain.quiet and not (outputs.records_to_stdout and chain.as_text)
-    with Progress(names, chain.events, show=show) as progress:
+    to_person = chain.as_text and STDOUT not in outputs.captions
+    watched = live and to_person and stdio.stdout_is_terminal()
+    show = sys.stderr.isatty() and not chain.quiet and not watched and not (outputs.records_to_stdout and chain.as_text)
+    with Progress(names, chain.events, show=show) as progress, contextlib.ExitStack() as stack:
+        view = stack.enter_context(View(stdio.stdout())) if watched else None
         for record in pipeline.run((), stages, observe=progress):
             outcome.see(record)
-            if outputs.records_to_stdout:
+            if view is not None:
+                view.see(record)
+            elif outputs.records_to_stdout:
                 write(record, as_text=chain.as_text)
     return outcome.code
 
@@ -140,8 +148,8 @@ class _Outputs:
         raise UsageError(f"-o {name}: the extension says what to write, and it must be one of {known}")
 
 
-def _stages(options: Any, chain: Chain, outputs: _Outputs) -> list[tuple[str, Stage]]:
-    """The stages that the options ask for, with their names."""
+def _stages(options: Any, chain: Chain, outputs: _Outputs) -> tuple[list[tuple[str, Stage]], bool]:
+    """The stages that the options ask for, with their names; and whether they work while people speak."""
     given: dict[str, dict[str, Any]] = {stage: {} for stage in CHAIN}
     for name, (_, targets) in STAGE_FLAGS.items():
         value = getattr(options, name)
@@ -160,14 +168,15 @@ def _stages(options: Any, chain: Chain, outputs: _Outputs) -> list[tuple[str, St
         )
         for name, session in zip(options.inputs, session_names(options.inputs), strict=True)
     ]
+    live = of["transcribe"].live
     chosen = ["normalize", "transcribe"]
     chosen += ["translate"] if of["translate"].to else []
     chosen += ["dub"] if outputs.audio else []
     chosen += ["subtitle"] if outputs.captions else []
-    stages: list[tuple[str, Stage]] = [("ingest", lambda _: merge_live(sources) if of["ingest"].live else merge(sources, options.jobs))]
+    stages: list[tuple[str, Stage]] = [("ingest", lambda _: merge_live(sources) if live else merge(sources, options.jobs))]
     stages += [(name, BY_NAME[name].module().stage(of[name])) for name in chosen]
     stages += [("records", record_log(name)) for name in outputs.records]
-    return stages
+    return stages, live
 
 
 def session_names(inputs: Sequence[str]) -> list[str]:
