@@ -13,6 +13,7 @@ from ..records import Eos, Error, Header, Packet, Pcm, Speech, Status, StreamRec
 from . import timefit, voices
 from .audiofile import SAMPLE_RATE_HZ, AudioFile
 from .bed import OriginalSound
+from .growing_wav import GrowingWav
 from .phrases import Phrase, phrases
 from .speaking import Speaker, Spoken
 from .track import DubTrack
@@ -48,7 +49,9 @@ class Cast:
 
 
 @dataclass(frozen=True)
-class _Utterance:
+class Utterance:
+    """What is spoken of one record."""
+
     id: str
     phrases: list[Phrase]
     language: str
@@ -65,7 +68,7 @@ class Dubbing:
         self._session = header.session
         self._options = options
         self._cast = cast
-        self._waiting: _Utterance | None = None
+        self._waiting: Utterance | None = None
         self._free_ms = 0
         """When the voice is free for the next utterance."""
         self._counters = {"utterances": 0, "speech_ms": 0, "worst_drift_ms": 0}
@@ -73,7 +76,7 @@ class Dubbing:
         if options.mix == "duck":
             self._original = OriginalSound(header.audio, header.start_ms, header.end_ms)
         self._targets = targets
-        self._files: list[AudioFile] = []
+        self._files: list[AudioFile | GrowingWav] = []
         self._track = DubTrack(self._files, self._original, options.duck_db)
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
@@ -84,7 +87,7 @@ class Dubbing:
             if record.target_language:
                 self._cast.speaker(record.target_language)  # a voice that is missing shows before any work is done
             for target in self._targets:
-                self._files.append(AudioFile(target.of(self._session), 1 if self._original is None else 2))
+                self._files.append(self._open(target.of(self._session), 1 if self._original is None else 2))
         elif self._original is not None and _is_sound(record):
             assert isinstance(record, Packet | Pcm)
             self._original.feed(record)
@@ -95,7 +98,7 @@ class Dubbing:
                 self._require_original()
                 yield from self._release(next_start_ms=utterance.phrases[0].slot.start_ms)
                 self._waiting = utterance
-                if self._header.live:
+                if self._header.live or self._options.live:
                     yield from self._release(next_start_ms=None)
 
     def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
@@ -122,6 +125,9 @@ class Dubbing:
         while self._files:
             self._files.pop().abandon()
 
+    def _open(self, target: str, channels: int) -> AudioFile | GrowingWav:
+        return AudioFile(target, channels)
+
     def _require_original(self) -> None:
         if self._original is not None and not self._original.is_there:
             raise UsageError(
@@ -132,7 +138,7 @@ class Dubbing:
         wanted = Translation if self._header.target_language else Transcript
         return isinstance(record, wanted) and record.final
 
-    def _utterance(self, record: Transcript | Translation) -> _Utterance | None:
+    def _utterance(self, record: Transcript | Translation) -> Utterance | None:
         if isinstance(record, Translation):
             language = record.target_language or self._header.target_language
         else:
@@ -146,9 +152,9 @@ class Dubbing:
             return None
         if not language:
             raise Unavailable("the text does not say its language, so no voice can be chosen; say --from LANG")
-        return _Utterance(record.id, found, language)
+        return Utterance(record.id, found, language)
 
-    def _release(self, next_start_ms: int | None, *, last: bool = False) -> Iterator[Speech]:
+    def _release(self, next_start_ms: int | None, *, last: bool = False) -> Iterator[Speech | Status]:
         """Speaks the waiting utterance, now that it is known when the next one starts (or the media ends)."""
         utterance, self._waiting = self._waiting, None
         if utterance is None:

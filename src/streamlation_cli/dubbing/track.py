@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from .audiofile import SAMPLE_RATE_HZ, AudioFile, Block
+from .growing_wav import GrowingWav
 from .waveform import Mono
 
 _SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
@@ -59,7 +60,7 @@ class DubTrack:
     Times are milliseconds, sound is 48 kHz.
     """
 
-    def __init__(self, files: Sequence[AudioFile], bed: Bed | None = None, duck_db: float = 12.0) -> None:
+    def __init__(self, files: Sequence[AudioFile | GrowingWav], bed: Bed | None = None, duck_db: float = 12.0) -> None:
         self._files = files
         self._bed = bed
         self._duck_db = duck_db

@@ -8,6 +8,9 @@ A sentence starts when its source does. Where the dub is longer it first takes t
 faster (at most 1.35 times), then ends late, and later pauses take that back; utterances never overlap. `drift_ms` of a
 `speech` record is how late it is at worst.
 
+With --live each sentence is spoken as soon as it is final, and an `-o FILE.wav` can be played while it grows. A sentence that
+could not begin within --max-drift seconds of its source is left out: a `status` says which and why, and counts it (`dropped`).
+
 `--engine auto` uses Piper where an installed voice speaks the language and eSpeak elsewhere. A bare `pt` is spoken with the
 Brazilian voice and a bare `en` with the American one; say `pt-PT` or `en-GB`, or name a `--voice`, for others.
 
@@ -55,6 +58,13 @@ class Options(StubOptions):
         "--mix", "replace", choices=("replace", "duck"),
         help="replace: the voice alone; duck: over the original, turned down",
     )  # fmt: skip
+    live: bool = option(
+        "--live", False, shared=True, help="work on speech while it is spoken: say what is known before it is final"
+    )  # fmt: skip
+    max_drift: float = option(
+        "--max-drift", 8.0, metavar="SECONDS", minimum=0.5, maximum=600,
+        help="with --live: how much later than its source a sentence may begin before it is left out",
+    )  # fmt: skip
     duck_db: float = option(
         "--duck-db", 12.0, metavar="DB", minimum=3, maximum=60, help="how far the original goes down under the voice"
     )
@@ -79,11 +89,15 @@ def takes_stdout(options: Options) -> bool:
 
 def stage(options: Options) -> Stage:
     """Speaks the text of each session; sessions share the loaded voices. Raises UsageError for an unknown extension."""
+    from ..dubbing import growing_wav
     from ..dubbing.audiofile import format_of
+    from ..dubbing.live import LiveDubbing
     from ..dubbing.session import Cast, Dubbing
 
     for target in options.output:
         format_of(target)
+        if options.live and target != STDOUT:
+            growing_wav.check(target)
     if options.mix == "duck" and not options.output:
         raise UsageError("--mix duck needs an -o FILE to mix into")
     targets = [Targets(name) for name in options.output]
@@ -93,7 +107,8 @@ def stage(options: Options) -> Stage:
         open_sessions: dict[str, Dubbing] = {}
 
         def make(header: Header) -> Dubbing:
-            return open_sessions.setdefault(header.session, Dubbing(header, options, cast, targets))
+            handler = LiveDubbing if options.live else Dubbing
+            return open_sessions.setdefault(header.session, handler(header, options, cast, targets))
 
         try:
             for record in by_session(STAGE, make)(records):
