@@ -90,7 +90,7 @@ class Options:
         "--chain", "pipe", choices=("pipe", "run"), help="this one's chain: a process each stage, or one with `run`"
     )
     flags: str = option("--flags", "", metavar="FLAGS", help="more flags for `transcribe`, or for `run`")
-    captions: bool = option("--captions", False, help="add `subtitle` to the pipe without a translation too")
+    captions: bool = option("--captions", False, help="add `subtitle` to the chain without a translation too")
     streams: int = option("--streams", 1, metavar="N", minimum=1, maximum=64, help="copies at once, a system each")
     one_process: bool = option("--one-process", False, help="all streams in one `run` process")
     model: str = option("--model", "base", metavar="NAME|PATH", help="Whisper model of the chain and of offline passes")
@@ -193,7 +193,7 @@ def _plan(options: Options) -> Plan:
 def _pipe(options: Options) -> list[list[str]]:
     """The live chain, a process a stage."""
     from ..measuring.offline import RAW
-    from ..measuring.systems import TAP, own
+    from ..measuring.systems import own
 
     stages = [
         own("ingest", "-", *RAW, "--live", "--from", options.from_),
@@ -202,11 +202,16 @@ def _pipe(options: Options) -> list[list[str]]:
     ]
     if options.to:
         stages.append(own("translate", "--live", "--to", options.to))
-    if options.to or options.captions:
-        # Captions take the place of what they are made of; both are wanted.
-        stages.append(["tee", TAP])
-        stages.append(own("subtitle", "--live", "--format", "ndjson"))
-    return stages
+    return [*stages, *_captions(options)]
+
+
+def _captions(options: Options) -> list[list[str]]:
+    """Captions of the records that the chain writes. They take the place of what they are made of; both are wanted."""
+    from ..measuring.systems import TAP, own
+
+    if not (options.to or options.captions):
+        return []
+    return [["tee", TAP], own("subtitle", "--live", "--format", "ndjson")]
 
 
 def _run(options: Options, inputs: int) -> list[list[str]]:
@@ -218,7 +223,7 @@ def _run(options: Options, inputs: int) -> list[list[str]]:
     target = ["--to", options.to] if options.to else []
     many = ["--jobs", str(inputs)] if inputs > 1 else []
     flags = ("--json", "--live", "--from", options.from_, *target, *many, *_recognition(options, "--transcribe-model"))
-    return [own("run", *named, *RUN_RAW, *flags, *shlex.split(options.flags))]
+    return [own("run", *named, *RUN_RAW, *flags, *shlex.split(options.flags)), *_captions(options)]
 
 
 def _recognition(options: Options, model: str = "--model") -> tuple[str, ...]:
