@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlation_cli.engines import Decoding, Recognition, Samples
+from streamlation_cli.engines import FULL_S, SILENCE_S, Decoding, Recognition, Samples
 from streamlation_cli.errors import TryAgain
 from streamlation_cli.guard import Doubt, Guard, says_twice
-from streamlation_cli.recognition import BATCH_S, OVERHEAD_S, BatchRecognizer, like_batches
+from streamlation_cli.recognition import BATCH_S, BatchRecognizer, like_batches
 from streamlation_cli.segmentation import Utterance
 
 GOOD = Recognition(text="the boat left early and nobody saw it", language="en", average_log_probability=-0.2)
@@ -110,14 +110,14 @@ def test_order_is_kept_and_batches_are_of_like_length() -> None:
     assert [numbers for numbers, _ in engine.asked] == [[1, 6, 3, 4], [7, 0, 5, 2]]
 
 
-@given(st.lists(st.floats(0.1, 28), max_size=60), st.integers(1, 16))
-def test_batches_are_complete_and_bounded(seconds: list[float], size: int) -> None:
+@given(st.lists(st.floats(0.1, 28), max_size=60), st.integers(1, 16), st.sampled_from(sorted(SILENCE_S.values())))
+def test_batches_are_complete_and_bounded(seconds: list[float], size: int, silence_s: float) -> None:
     order = sorted(range(len(seconds)), key=lambda index: -seconds[index])
-    batches = like_batches(order, seconds, size)
+    batches = like_batches(order, seconds, size, silence_s)
     assert [item for batch in batches for item in batch] == order
     for batch in batches:
         assert 1 <= len(batch) <= size
-        assert len(batch) == 1 or len(batch) * (seconds[batch[0]] + OVERHEAD_S) <= BATCH_S
+        assert len(batch) == 1 or len(batch) * min(FULL_S, seconds[batch[0]] + silence_s) <= BATCH_S
 
 
 def test_an_unlikely_language_is_heard_again_in_the_sessions() -> None:

@@ -10,16 +10,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .engines import Decoding, Recognition, Recognizer, Samples
+from .engines import FULL_S, SILENCE_S, Decoding, Recognition, Recognizer, Samples
 from .errors import TryAgain
 from .guard import Doubt, Guard
 from .records import SAMPLE_RATE_HZ
 from .segmentation import Utterance
 
 BATCH_S = 56.0
-"""Speech in one batch, with what fills the shorter utterances up: it bounds the memory of an engine's worker."""
-OVERHEAD_S = 2.0
-"""Silence that an utterance is encoded with, for the same bound."""
+"""Sound in one batch, with silence and what fills the shorter utterances up: it bounds the memory of an engine's worker."""
 RETRY_BEAM = 5
 """Least beam of a second opinion."""
 ATTEMPTS = 3
@@ -142,7 +140,8 @@ class BatchRecognizer:
     def _in_batches(self, samples: Sequence[Samples], decoding: Decoding) -> list[Recognition]:
         """One recognition each, in order."""
         order = sorted(range(len(samples)), key=lambda index: (-len(samples[index]), index))
-        batches = like_batches(order, [seconds_of(one) for one in samples], self._batch_size)
+        silence_s = SILENCE_S[decoding.context]
+        batches = like_batches(order, [seconds_of(one) for one in samples], self._batch_size, silence_s)
 
         def run(batch: Sequence[int]) -> list[Recognition]:
             return persistently(lambda: self._engine.recognize([samples[index] for index in batch], decoding))
@@ -164,32 +163,38 @@ def persistently(call: Callable[[], list[Recognition]]) -> list[Recognition]:
     return call()
 
 
-def like_batches(order: Sequence[int], seconds: Sequence[float], size: int) -> list[list[int]]:
+def like_batches(order: Sequence[int], seconds: Sequence[float], size: int, silence_s: float) -> list[list[int]]:
     """Runs of at most `size` items, in order, an even number of them that cost about the same: two workers end together.
 
-    `order`: indices into `seconds`, the longest first.
+    `order`: indices into `seconds`, the longest first; `silence_s`: what each is encoded with, for the bound on memory.
 
-    >>> like_batches([2, 0, 1, 3], [10.0, 9.0, 10.0, 1.0], 8)
+    >>> like_batches([2, 0, 1, 3], [10.0, 9.0, 10.0, 1.0], 8, 2.5)
     [[2, 0], [1, 3]]
+    >>> like_batches([2, 0, 1, 3], [10.0, 9.0, 10.0, 1.0], 8, 30.0)
+    [[2], [0], [1], [3]]
     """
-    fewest = len(_runs(order, seconds, size, float("inf")))
+
+    def runs(most: float) -> list[list[int]]:
+        return _runs(order, seconds, size, silence_s, most)
+
+    fewest = len(runs(float("inf")))
     wanted = min(len(order), fewest + fewest % 2)
     low, high = 0.0, _cost([seconds[index] for index in order])
     for _ in range(12):
         middle = (low + high) / 2
-        if len(_runs(order, seconds, size, middle)) > wanted:
+        if len(runs(middle)) > wanted:
             low = middle
         else:
             high = middle
-    return _runs(order, seconds, size, high)
+    return runs(high)
 
 
-def _runs(order: Sequence[int], seconds: Sequence[float], size: int, most: float) -> list[list[int]]:
+def _runs(order: Sequence[int], seconds: Sequence[float], size: int, silence_s: float, most: float) -> list[list[int]]:
     """As few runs as possible, in order, that each cost at most `most` and fit the memory, or are a single item."""
     batches: list[list[int]] = []
     for index in order:
         last = batches[-1] if batches else []
-        fits = last and len(last) < size and (len(last) + 1) * (seconds[last[0]] + OVERHEAD_S) <= BATCH_S
+        fits = last and len(last) < size and (len(last) + 1) * min(FULL_S, seconds[last[0]] + silence_s) <= BATCH_S
         if fits and _cost([seconds[one] for one in (*last, index)]) <= most:
             last.append(index)
         else:

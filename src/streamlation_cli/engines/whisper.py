@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import ModelMissing, Unavailable, UsageError
 from ..models import hardware
-from . import Decoding, Hearing, Recognition, Samples, SpokenWord, needs_extra
+from . import SILENCE_S, Decoding, Hearing, Recognition, Samples, SpokenWord, needs_extra
 from .mel import HOP, SAMPLE_RATE_HZ, MelSpectrogram
 
 with needs_extra("the whisper engine"):
@@ -26,8 +26,6 @@ with needs_extra("the whisper engine"):
 
 FULL_FRAMES = 3000
 """What Whisper was trained on: 30 s."""
-SILENCE_S = {"short": 2.5, "long": 8.0, "full": 30.0}
-"""Silence after the utterance. With 1 s or less the decoder runs into loops; between 2 and 3 s the errors are the same."""
 ENCODED_S = 2 * HOP / SAMPLE_RATE_HZ
 """Time that one position of the encoder's output stands for."""
 TOKENS_PER_SECOND = 20
