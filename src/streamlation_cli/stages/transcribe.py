@@ -113,7 +113,7 @@ class Preset:
 
 PRESETS = {
     "latency": Preset(longest_s=8.0, pause_s=0.4, batch_size=4, window_utterances=4, window_s=20.0, beam_size=1),
-    "balanced": Preset(longest_s=12.0, pause_s=0.6, batch_size=8, window_utterances=16, window_s=120.0, beam_size=5),
+    "balanced": Preset(longest_s=12.0, pause_s=0.6, batch_size=8, window_utterances=16, window_s=120.0, beam_size=3),
     "accuracy": Preset(longest_s=24.0, pause_s=1.0, batch_size=8, window_utterances=32, window_s=320.0, beam_size=8),
 }
 
