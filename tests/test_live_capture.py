@@ -36,7 +36,7 @@ def microphone(folder: Path) -> Iterator[dict[str, str]]:
         f'pcm.microphone {{ type file slave.pcm "null" file "/dev/null" infile "{pipe}" format raw }}\n'
     )
     end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
-    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)  # a device keeps little of what nobody records
+    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
     stop = threading.Event()
 
     def speak() -> None:
@@ -47,7 +47,7 @@ def microphone(folder: Path) -> Iterator[dict[str, str]]:
             try:
                 os.write(end, samples.tobytes())
             except BlockingIOError:
-                continue  # nobody records, so it is not heard
+                os.read(end, 1 << 16)  # nobody records, so it is not heard, and what was said before is gone too
 
     thread = threading.Thread(target=speak)
     thread.start()

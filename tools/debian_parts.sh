@@ -8,6 +8,7 @@ PARTS=(
   python3-gi gir1.2-gst-rtsp-server-1.0                                    # RTSP server
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav   # its encoders and RTP payloaders
   srt-tools                                                                # SRT callers and listeners
+  alsa-utils                                                               # records from a device
   openssl                                                                  # encrypts HLS segments
   jq                                                                       # the alert rules
 )

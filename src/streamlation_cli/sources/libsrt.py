@@ -48,7 +48,7 @@ _CONNECTING, _CONNECTED = 4, 5
 _ASYNC_RECEIVE, _TIMEOUT, _CONNECTION_LOST, _NO_CONNECTION = 6002, 6003, 2001, 2002
 _REJECTED_PASSPHRASE = (10, 11)
 _LOG_CRITICAL = 2
-STALL_S = 1.5
+STALL_S = 1.25
 """A stream pauses no longer than this. libsrt itself waits 5 s for a sign of life, which is long for captions."""
 _QUIET_S = 0.5
 """A sender that says nothing for so long gives way to another that calls."""

@@ -87,6 +87,8 @@ class Srt:
             failure=broken,
             at_end=_hung_up,
             format=self._request.format or "mpegts",
+            # Sound is described in every packet of it; a picture only at its key frames.
+            find_s=1.0 if self._request.with_video else 0.25,
         )
 
     def cancel(self) -> None:
