@@ -62,7 +62,10 @@ class Options:
     rate: int = option("--rate", 0, metavar="HZ", minimum=0, maximum=768_000, help="sample rate of raw PCM")
     channels: int = option("--channels", 0, metavar="N", minimum=0, maximum=64, help="channels of raw PCM")
     live: bool = option(
-        "--live", False, shared=True, help="the input is live: keep to its live edge, whatever it takes"
+        "--live",
+        False,
+        shared=True,
+        help="work while people speak; standard input and endless http streams are read at their live edge",
     )
     listen: bool = option("--listen", False, help="wait for a publisher at this address, again after each one")
     timeout: float = option(
