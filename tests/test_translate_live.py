@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -346,14 +347,21 @@ def test_a_translation_that_turns_out_otherwise_goes_on_where_it_hurts_least(
 # Real engines
 
 
-def laal_ms(final: Translation, drafts: Sequence[Translation], whole: int) -> float:
-    """Length-adaptive average lag of a sentence: how far its words are behind an ideal interpreter's, in ms."""
+def laal_ms(sentence: Sequence[Translation], whole: int) -> float:
+    """Length-adaptive average lag of all that was said of a sentence: how far behind an ideal interpreter's its words are.
+
+    `whole` is how many words its translation has offline.
+    """
     times: list[float] = []
-    for record in [*drafts, final]:
-        count = len(record.words) if record.final else record.stable_words
-        assert record.emitted_at is not None
-        times += [(record.emitted_at - T0) * 1000 - final.start_ms] * (count - len(times))
-    spoken_ms = final.end_ms - final.start_ms
+    start_ms, end_ms = sentence[0].start_ms, sentence[-1].end_ms
+    for _, group in itertools.groupby(sentence, key=lambda record: record.id):
+        own: list[float] = []
+        for record in group:
+            count = len(record.words) if record.final else record.stable_words
+            assert record.emitted_at is not None
+            own += [(record.emitted_at - T0) * 1000 - start_ms] * (count - len(own))
+        times += own
+    spoken_ms = end_ms - start_ms
     step = spoken_ms / max(len(times), whole)
     until = next((at for at, time_ms in enumerate(times) if time_ms >= spoken_ms), len(times) - 1)
     return statistics.fmean(time_ms - at * step for at, time_ms in enumerate(times[: until + 1]))
@@ -373,9 +381,10 @@ def on_media_time(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
 @pytest.mark.long
 @pytest.mark.parametrize(("source", "target"), [("eng", "por"), ("por", "eng")])
 def test_real_engines_are_a_clause_behind_and_nearly_as_good(shared: Path, source: str, target: str) -> None:
-    spoken, reference = (
-        (shared / "text" / f"ntrex400.{name}.txt").read_text().splitlines()[60:80] for name in (source, target)
-    )
+    texts = [(shared / "text" / f"ntrex400.{name}.txt").read_text().splitlines() for name in (source, target)]
+    # Headlines have no full stop, and nobody would read them out without a pause.
+    pairs = [pair for pair in zip(*texts, strict=True) if all(line.endswith(".") for line in pair)][40:58]
+    spoken, reference = zip(*pairs, strict=True)
     codes = {"eng": "en", "por": "pt"}
     sentences = livestream.spoken(spoken)
     stream = list(livestream.live(sentences, codes[source]))
@@ -385,10 +394,12 @@ def test_real_engines_are_a_clause_behind_and_nearly_as_good(shared: Path, sourc
     whole = finals(run([r for r in stream if not isinstance(r, Transcript) or r.final], **options, live=False))
     said, best = " ".join(r.text for r in finals(out)), " ".join(r.text for r in whole)
     scores = [sacrebleu.corpus_chrf([text], [[" ".join(reference)]]).score for text in (said, best)]
-    lags = [
-        laal_ms(final, [r for r in translations(out) if r.id == final.id and not r.final], len(final.text.split()))
-        for final in finals(out)
-    ]
+    by_sentence = itertools.groupby(translations(out), key=lambda record: record.source_ids[0])
+    words_whole = {
+        first: sum(len(r.words) for r in group)
+        for first, group in itertools.groupby(whole, key=lambda r: r.source_ids[0])
+    }
+    lags = [laal_ms(list(group), words_whole[first]) for first, group in by_sentence]
     print(f"{source}→{target}: LAAL {statistics.fmean(lags):.0f} ms, chrF {scores[0]:.2f} against {scores[1]:.2f}")
     assert statistics.fmean(lags) <= 2600
     # Over more sentences it is less than 1; one of so few may weigh half a point.
