@@ -1,5 +1,5 @@
 # make demo    the main job on a bundled talk, with real engines: captions and a Portuguese voice in demo/
-# make test    everything: checks, then the whole test suite
+# make test    everything: checks, then the whole test suite (real servers from Debian's packages, installed if missing)
 # make check   ruff, mypy, generated files
 # make bench   speed and memory against faster-whisper, as ratios in one run
 # make generate / make samples   write the generated files / the bundled audio anew
@@ -35,6 +35,7 @@ check: $(VENV)/.dev
 	$(BIN)/python tools/generate.py --check
 
 test: check
+	tools/debian_parts.sh
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev

@@ -32,7 +32,7 @@ _STAGE = "normalize"
 _STATUS_EVERY_MS = 10_000
 _SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
 CHUNK_MS = 500
-LIVE_CHUNK_MS = 100
+LIVE_CHUNK_MS = 50
 """Of live sessions: shorter ones cost more, longer ones are waited for."""
 _LEAST_CHUNK_MS = 10
 
