@@ -88,7 +88,8 @@ def _heard(
                 text=word.text,
                 start_s=float(times[word.first]),
                 end_s=float(times[word.last]),
-                confidence=float(np.clip(np.mean(probabilities[word.first : word.last]), 0, 1)),
+                # Its least likely part: a word that is cut off is likely but for its end.
+                confidence=float(np.clip(np.min(probabilities[word.first : word.last], initial=1.0), 0, 1)),
                 tokens=tuple(found[begin:stop]),
             )
         )

@@ -13,16 +13,16 @@ from ..engines import SpokenWord
 class Policy:
     """When a word is sure enough; times are seconds behind the live edge, which is where the audio so far ends.
 
-    What the engine is nearly certain of was right as often when it was heard for the first time as when it was heard
-    again (all of 67 words that ended 0.25 s or more before the edge, in development recordings of English and Portuguese), so
-    such words do not wait for a second hearing. Doubtful ones do, and for the sound that follows them.
+    In development recordings of English and Portuguese, words heard for the first time that ended 0.25 s or more before the
+    edge were those of an offline pass in 74 of 74 cases at a probability of 0.95 or more, in 39 of 44 at 0.85 to 0.95: about as often as
+    words that were heard twice. So they do not wait for a second hearing. Doubtful words do, and for the sound that follows them.
     """
 
     certain: float = 0.85
     """A word is certain from this probability on."""
     certain_s: float = 0.25
     """A certain word is committed when it ends at least so long ago and another follows it."""
-    sure: float = 0.6
+    sure: float = 0.5
     """A word is sure from this probability on."""
     agreed_s: float = 0.2
     """A sure word that the last hypothesis had too must have ended so long ago."""
