@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamlation_cli.lag import REPORT_EVERY_MS, WINDOW_MS, Lag
-from streamlation_cli.records import Header
+from streamlation_cli.lag import REPORT_EVERY_MS, WINDOW_MS, Lag, media_now_ms
+from streamlation_cli.records import Header, Status
 
 
 class Clock:
@@ -79,3 +79,11 @@ def test_a_source_that_runs_ahead_of_the_clock_is_not_early() -> None:
     lag = Lag(live(), "translate", Clock())
     lag.emitted(500)
     assert lag.percentiles() == {"lag_p50_ms": 0, "lag_p95_ms": 0}
+
+
+def test_a_record_that_does_not_say_when_it_was_made_is_no_jump_of_the_clock() -> None:
+    lag = Lag(live(), "translate", Clock())
+    reports = [lag.report(at) for second in range(30) for at in (second * 1000, None)]
+    assert sum(report is not None for report in reports) == 2
+    assert media_now_ms(Status("a", stage="ingest", state="running"), live()) is None
+    assert media_now_ms(Status("a", stage="ingest", state="running", emitted_at=1002.5), live()) == 2500

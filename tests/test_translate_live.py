@@ -148,6 +148,26 @@ def test_a_long_silence_ends_a_sentence_without_waiting_for_the_next_one() -> No
     assert out.index(final) > out.index(beat(4))
 
 
+def test_a_noise_that_was_taken_for_words_is_taken_back() -> None:
+    out = run([
+        header(), heard("thank you good day"), heard("", rev=1, final=True),
+        heard("The boat left.", id="u2", start_ms=9000, final=True), Eos("a"),
+    ])  # fmt: skip
+    first, taken_back, final = translations(out)
+    assert (first.text, first.stable_words) == ("gracias usted bueno día", 0)
+    assert (taken_back.id, taken_back.text, taken_back.final) == (first.id, "", False)
+    assert final.text == "El barco salió."
+
+
+def test_a_word_is_not_kept_back_for_long() -> None:
+    beats = [Status("a", stage="ingest", state="running", emitted_at=T0 + second) for second in range(3, 7)]
+    out = run([header(), heard("the boat left", 3), *beats])
+    drafts = [record for record in translations(out) if not record.final]
+    assert [record.stable_words for record in drafts] == [1, 3]
+    assert out.index(beats[0]) < out.index(drafts[-1]) < out.index(beats[-1])
+    assert_promises_kept(out)
+
+
 def test_a_gap_ends_a_sentence() -> None:
     gap = Discontinuity("a", at_ms=900, gap_ms=4000, reason="reconnect")
     out = run([

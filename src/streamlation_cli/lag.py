@@ -49,12 +49,12 @@ class Lag:
                 self._samples.append((end_ms, max(0, round((now - self._started_at) * 1000) - end_ms)))
         return now
 
-    def report(self, at_ms: int, counters: Mapping[str, int | float] | None = None, detail: str = "") -> Status | None:
-        """The status that is due at media time `at_ms`, about every ten seconds; None where none is.
+    def report(self, at_ms: int | None, counters: Mapping[str, int | float] | None = None, detail: str = "") -> Status | None:
+        """The status that is due at media time `at_ms`, about every ten seconds; None where none is, or the time is not known.
 
         `lag_ms` is the latest lag; `lag_p50_ms` and `lag_p95_ms` among the counters are those of the last minute.
         """
-        if not self._live:
+        if not self._live or at_ms is None:
             return None
         if self._reported_ms is None or at_ms < self._reported_ms - REPORT_EVERY_MS:  # the first, or the clock jumped
             self._reported_ms = at_ms
@@ -78,12 +78,12 @@ class Lag:
         return {"lag_p50_ms": percentile(lags, 50), "lag_p95_ms": percentile(lags, 95)}
 
 
-def media_now_ms(record: StreamRecord, header: Header) -> int:
-    """The media time at which a record was made, as far as it says: by `emitted_at`, else by what it covers, else 0."""
+def media_now_ms(record: StreamRecord, header: Header) -> int | None:
+    """The media time at which a record was made: by `emitted_at`, else by what it covers; None where it does not say."""
     emitted_at: float | None = getattr(record, "emitted_at", None)
     if emitted_at is not None and header.started_at is not None:
         return round((emitted_at - header.started_at) * 1000)
-    return record.end_ms if isinstance(record, Pcm | Transcript | Translation) else 0
+    return record.end_ms if isinstance(record, Pcm | Transcript | Translation) else None
 
 
 def percentile(values: Sequence[int], percent: float) -> int:

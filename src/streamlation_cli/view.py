@@ -91,7 +91,7 @@ class _Session:
     over: bool = False
 
     def see(self, record: StreamRecord) -> None:
-        self.at_ms = max(self.at_ms, media_now_ms(record, self.header))
+        self.at_ms = max(self.at_ms, media_now_ms(record, self.header) or 0)
         match record:
             case Transcript():
                 self.said.hear(record, record.language or self.header.language)

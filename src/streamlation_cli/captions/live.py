@@ -116,7 +116,7 @@ class LiveCaptioning(Captioning):
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         """See `Handler`."""
-        self._now_ms = max(self._now_ms, media_now_ms(record, self._header))
+        self._now_ms = max(self._now_ms, media_now_ms(record, self._header) or 0)
         if isinstance(record, Header | Cue):
             yield from super().feed(record)
         elif isinstance(record, Spoken):

@@ -96,6 +96,10 @@ class Growing:
         self._pieces = fitted(self._committed, split_pieces(text), self._target)
         self._commit(words + self._hidden)
 
+    def settle(self, words: int) -> None:
+        """The first `words` words have waited too long: they are committed as they are now."""
+        self._commit(min(words + self._hidden, len(self._pieces)))
+
     def _commit(self, count: int) -> None:
         if count > len(self._committed):
             self._committed = self._pieces[:count]

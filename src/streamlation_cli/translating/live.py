@@ -35,6 +35,9 @@ BEHIND_S = 0.75
 """A transcript that took this much longer to get here than the quickest has waited in a queue: no time for drafts."""
 SLACK_MS = 1500
 """How much later than its sound a transcript may come: silence is believed only when it is this much longer."""
+LATE_MS = 3500
+"""A word said this long ago is committed as it is in the newest draft, agreed upon or not: a caption that may be worded
+better is worth less than one that comes while what it is about is still being talked of."""
 _MOST_OPEN = 64
 """Utterances that never became final are forgotten beyond this many."""
 
@@ -55,6 +58,8 @@ class LiveTranslating(Translating):
         """The draft's committed words; their times do not change either."""
         self._rev = 0
         self._drafted: tuple[Token, ...] = ()
+        self._draft_of: tuple[Sentence, str] | None = None
+        """The sentence of the last draft and its engine."""
         self._shown = ("", 0)
         """Text and committed words of the last draft that was yielded."""
         self._current: str | None = None
@@ -130,10 +135,14 @@ class LiveTranslating(Translating):
     def _silent(self, record: StreamRecord) -> Iterator[StreamRecord]:
         """Ends the sentence where the speaker has paused for long: nothing else would, until the next one speaks."""
         held = self._joiner.held
-        if not held.tokens or self._current is not None:
+        now_ms = media_now_ms(record, self._header)
+        if now_ms is None:
             return
-        if media_now_ms(record, self._header) - held.end_ms > self._max_pause_ms + SLACK_MS:
+        between = bool(held.tokens) and self._current is None
+        if between and now_ms - held.end_ms > self._max_pause_ms + SLACK_MS:
             yield from self._whole(self._joiner.flush())
+        else:
+            yield from self._say(now_ms)
 
     def _whole(self, sentences: Iterable[Sentence]) -> Iterator[StreamRecord]:
         for sentence in sentences:
@@ -149,7 +158,7 @@ class LiveTranslating(Translating):
         self._lag.emitted(sentence.end_ms)
         record = msgspec.structs.replace(record, rev=self._rev, words=self._timed(text, sentence, engine))
         self._growing = Growing(self._policy, self._target, surplus)
-        self._words, self._rev, self._drafted, self._shown = (), 0, (), ("", 0)
+        self._words, self._rev, self._drafted, self._shown, self._draft_of = (), 0, (), ("", 0), None
         return record
 
     def _timed(self, text: str, sentence: Sentence, engine: str) -> tuple[Word, ...]:
@@ -170,7 +179,11 @@ class LiveTranslating(Translating):
         fork = self._joiner.fork()
         whole = list(fork.extend(tokens_of(transcript, self._taken), language, transcript.speaker))
         sentence = whole[0] if whole else fork.held
-        if not sentence.tokens or sentence.tokens == self._drafted:
+        if not sentence.tokens:
+            yield from self._unsaid()
+            return
+        if sentence.tokens == self._drafted:
+            yield from self._say(media_now_ms(transcript, self._header))
             return
         if self._is_behind(transcript):
             self._counters["drafts_skipped"] += 1
@@ -184,6 +197,8 @@ class LiveTranslating(Translating):
             self._growing.agree(sentence.text, committed)
         else:
             shorter = [len(sentence.tokens) - dropped for dropped in self._policy.dropped]
+            if not self._joiner.held.tokens:
+                shorter = []  # all of it may yet turn out to be a noise: nothing is committed
             parts = [sentence.tokens, *(sentence.tokens[:count] for count in shorter if count > 0)]
             texts = [_text(part) for part in parts]
             try:
@@ -193,11 +208,30 @@ class LiveTranslating(Translating):
                 return
             self._growing.hear([_open_ended(text, wording) for text, wording in zip(texts, made, strict=True)])
         self._counters["drafts"] += 1
-        text, stable = self._growing.text, self._growing.stable_words
-        if not text or (text, stable) == self._shown:
+        self._draft_of = sentence, COPY if chain is None else chain.name
+        yield from self._say(media_now_ms(transcript, self._header))
+
+    def _say(self, now_ms: int | None) -> Iterator[Translation]:
+        """Yields the draft where it is not what was yielded last."""
+        if self._draft_of is None:
             return
-        self._shown = (text, stable)
-        yield self._draft_record(sentence, text, stable, COPY if chain is None else chain.name)
+        sentence, engine = self._draft_of
+        text = self._growing.text
+        if now_ms is not None:
+            late = [word for word in self._timed(text, sentence, engine) if now_ms - word.end_ms >= LATE_MS]
+            self._growing.settle(len(late))
+        stable = self._growing.stable_words
+        if text and (text, stable) != self._shown:
+            self._shown = (text, stable)
+            yield self._draft_record(sentence, text, stable, engine)
+
+    def _unsaid(self) -> Iterator[Translation]:
+        """Takes back a draft whose words were none after all."""
+        if self._draft_of is not None and self._shown[0] and not self._shown[1]:
+            (sentence, engine), self._draft_of = self._draft_of, None
+            self._growing = Growing(self._policy, self._target)
+            self._drafted, self._shown = (), ("", 0)
+            yield self._draft_record(sentence, "", 0, engine)
 
     def _draft_record(self, sentence: Sentence, text: str, stable: int, engine: str) -> Translation:
         words = self._timed(text, sentence, engine)
