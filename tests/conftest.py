@@ -15,6 +15,10 @@ for name in [name for name in os.environ if name.startswith("STREAMLATION_") and
     del os.environ[name]
 
 
+collect_ignore = ["live_system.py", "rtsp_server.py"]
+"""Programs that tests start, not modules with doctests."""
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts with an empty cache and no user profiles."""
