@@ -161,7 +161,7 @@ def test_a_noise_that_was_taken_for_words_is_taken_back() -> None:
 
 def test_a_word_is_not_kept_back_for_long() -> None:
     beats = [Status("a", stage="ingest", state="running", emitted_at=T0 + second) for second in range(3, 7)]
-    out = run([header(), heard("the boat left", 3), *beats])
+    out = run([header(), heard("the boat left", 3), *beats, Eos("a")])
     drafts = [record for record in translations(out) if not record.final]
     assert [record.stable_words for record in drafts] == [1, 3]
     assert out.index(beats[0]) < out.index(drafts[-1]) < out.index(beats[-1])
