@@ -49,7 +49,9 @@ class Lag:
                 self._samples.append((end_ms, max(0, round((now - self._started_at) * 1000) - end_ms)))
         return now
 
-    def report(self, at_ms: int | None, counters: Mapping[str, int | float] | None = None, detail: str = "") -> Status | None:
+    def report(
+        self, at_ms: int | None, counters: Mapping[str, int | float] | None = None, detail: str = ""
+    ) -> Status | None:
         """The status that is due at media time `at_ms`, about every ten seconds; None where none is, or the time is not known.
 
         `lag_ms` is the latest lag; `lag_p50_ms` and `lag_p95_ms` among the counters are those of the last minute.
