@@ -243,7 +243,12 @@ def test_a_certain_word_is_committed_at_once_and_a_sure_one_when_heard_again() -
 
 
 def test_an_unsure_word_waits_longer_and_holds_up_those_behind_it() -> None:
-    tail = [word("one", 0.0, 0.4), word("tow", 0.4, 0.8, confidence=0.1), word("three", 0.8, 1.2), word("four", 1.2, 1.6)]
+    tail = [
+        word("one", 0.0, 0.4),
+        word("tow", 0.4, 0.8, confidence=0.1),
+        word("three", 0.8, 1.2),
+        word("four", 1.2, 1.6),
+    ]
     assert Policy().commits(tail, tail, edge_s=1.7) == 1
     assert Policy().commits(tail, tail, edge_s=0.85 + Policy().unsure_s) >= 2
 
@@ -320,3 +325,10 @@ def test_task_words_are_on_the_clock_of_its_audio() -> None:
     )  # fmt: skip
     assert [(w.start_s, w.end_s) for w in task.told()] == [(pytest.approx(0.1), pytest.approx(0.4))]
     assert Decoding().language is None
+
+
+def test_a_live_session_says_each_second_that_it_is_there() -> None:
+    silence = pcm(np.zeros(5 * 16_000, np.int16))
+    live = Header("s", proto=1, source="test", language="en", live=True, started_at=time.time())
+    beats = [r for r in of(Status, heard([live, *silence, Eos("s")])) if r.state == "running" and r.emitted_at]
+    assert len(beats) == 5

@@ -76,7 +76,7 @@ def wanted_tempo(slots: Sequence[Slot], natural_ms: Sequence[float], free_ms: in
         return MAX_TEMPO if needed >= MAX_TEMPO else _rounded_up(needed)
     # There is room. The source's end, not the borrowed pause, says how slowly one may speak.
     unhurried = _tempo_to_end_by(slots, natural_ms, free_ms, slots[-1].end_ms)
-    return 1.0 if unhurried >= 1 else max(MIN_TEMPO, _rounded_up(unhurried))
+    return 1.0 if unhurried >= 1 else max(MIN_TEMPO, _rounded_up(max(unhurried, needed)))
 
 
 def _rounded_up(tempo: float) -> float:

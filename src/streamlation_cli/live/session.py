@@ -38,6 +38,8 @@ _log = logging.getLogger("streamlation.transcribe")
 STAGE = "transcribe"
 LARGEST_JUMP_MS = 40
 """PCM that starts farther than this from where the last ended is a new stretch of audio."""
+HEARTBEAT_MS = 1000
+"""Media after which a live session that has nothing to say says so: what is downstream may have something to finish."""
 MOST_WAITING_S = 8.0
 """Audio that may wait for a decoding to come back before the session makes its source wait."""
 ATTEMPTS = 3
@@ -100,12 +102,19 @@ class LiveSession:
         self._listener: Listener | None = None
         self._origin_ms = 0
         self._end_ms = 0
+        self._yielded_ms = 0
+        """Media time at which something was yielded last."""
         self._audio_ms = 0
         self._decodings = 0
         self._working: tuple[Task, Future[Hearing], float] | None = None
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         """See `Handler`."""
+        for result in self._fed(record):
+            self._yielded_ms = self._end_ms
+            yield result
+
+    def _fed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         if isinstance(record, Pcm):
             if self._keep_audio:
                 yield record
@@ -146,6 +155,8 @@ class LiveSession:
         if not self._live:
             yield from self._settle(wait=True)
         yield from self._report()
+        if self._live and self._end_ms - self._yielded_ms >= HEARTBEAT_MS:
+            yield Status(self._session, stage=STAGE, state="running", emitted_at=time.time())
 
     def _start(self, *, ended: bool = False) -> None:
         """Has the engine decode, if that is due and nothing is at work."""
