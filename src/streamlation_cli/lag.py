@@ -81,11 +81,15 @@ class Lag:
 
 
 def media_now_ms(record: StreamRecord, header: Header) -> int | None:
-    """The media time at which a record was made: by `emitted_at`, else by what it covers; None where it does not say."""
+    """The media time at which a record was made: by `emitted_at`, else by what it covers; None where it does not say.
+
+    What it covers has been said by then: a stream that is played faster than it was recorded goes by that.
+    """
     emitted_at: float | None = getattr(record, "emitted_at", None)
-    if emitted_at is not None and header.started_at is not None:
-        return round((emitted_at - header.started_at) * 1000)
-    return record.end_ms if isinstance(record, Pcm | Transcript | Translation) else None
+    covered_ms = record.end_ms if isinstance(record, Pcm | Transcript | Translation) else None
+    if emitted_at is None or header.started_at is None:
+        return covered_ms
+    return max(round((emitted_at - header.started_at) * 1000), covered_ms or 0)
 
 
 def percentile(values: Sequence[int], percent: float) -> int:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from .line_breaks import Unit, break_costs, ends_sentence, width
 from .lines import joined
@@ -32,6 +33,8 @@ PAUSE_MS = 1500
 """A longer pause ends a line: what comes after it is another thought."""
 BUDGET = 0.2
 """Words taken back at most, as a share of the committed ones: normalized erasure stays below it."""
+_LOOKED_AT = 64
+"""Waiting words that are looked at to fill a line: more than fit on it."""
 _EMPTY = 25.0
 """What an empty line costs against a bad break, in the units of `break_costs`; less the fuller the line."""
 _SENTENCE_FILLS = 0.5
@@ -241,11 +244,12 @@ class Rolling:
 
     def _fitting(self, line: Line) -> int:
         """How many of the waiting words go on the line; 0 where it is full."""
-        units = [*line.units[-1:], *(said.unit for said in self._waiting)]
-        known = len(units) - len(self._waiting)
+        waiting = list(islice(self._waiting, _LOOKED_AT))
+        units = [*line.units[-1:], *(said.unit for said in waiting)]
+        known = len(units) - len(waiting)
         columns = [line.columns]
         fits = 0
-        for said in self._waiting:
+        for said in waiting:
             added = columns[-1] + width(said.unit.text) + (said.unit.spaced and columns[-1] > 0)
             if added > self._limits.max_chars and columns[-1] > 0:
                 break
@@ -253,7 +257,7 @@ class Rolling:
                 return fits
             columns.append(added)
             fits += 1
-        if fits == len(self._waiting):
+        if fits == len(waiting):
             return fits
         costs = break_costs(units, line.language)
         choices = range(0 if line.units else 1, fits + 1)

@@ -173,7 +173,9 @@ def _stages(options: Any, chain: Chain, outputs: _Outputs) -> tuple[list[tuple[s
     chosen += ["translate"] if of["translate"].to else []
     chosen += ["dub"] if outputs.audio else []
     chosen += ["subtitle"] if outputs.captions else []
-    stages: list[tuple[str, Stage]] = [("ingest", lambda _: merge_live(sources) if live else merge(sources, options.jobs))]
+    stages: list[tuple[str, Stage]] = [
+        ("ingest", lambda _: merge_live(sources) if live else merge(sources, options.jobs))
+    ]
     stages += [(name, BY_NAME[name].module().stage(of[name])) for name in chosen]
     stages += [("records", record_log(name)) for name in outputs.records]
     return stages, live
