@@ -50,7 +50,7 @@ def _raw_with_a_pause() -> None:
     assert watched.of(Eos)
     assert watched.of(Header)[0].live
     assert watched.of(Header)[0].started_at
-    assert len(watched.of(Status)) >= 6
+    assert len(watched.of(Status)) >= 4, "one a second at least, but for a machine that is busy with other things"
     (gap,) = watched.of(Discontinuity)
     assert gap.reason == "pause"
     assert abs(gap.gap_ms - 2000) < 500

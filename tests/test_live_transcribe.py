@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -65,12 +66,12 @@ def error_rate(reference: str, records: list[StreamRecord]) -> float:
 
 @pytest.mark.long
 def test_a_talk_is_committed_word_by_word_and_right() -> None:
-    records = heard(session(talk(30)))
+    records = heard(session(talk(25)))
     promises.check(records)
     reference = " ".join((ROOT / "testdata" / "audio" / "talk_en_60s.txt").read_text("utf-8").split())
     said = words_of(promises.final_text(records))
     wanted = words_of(reference)[: len(said)]
-    assert len(said) > 50
+    assert len(said) > 40
     assert jiwer.wer(" ".join(wanted), " ".join(said)) <= 0.12
     revisions = [record for record in of(Transcript, records) if not record.final]
     assert any(record.stable_words and record.stable_words < len(record.words) for record in revisions)
@@ -80,16 +81,15 @@ def test_a_talk_is_committed_word_by_word_and_right() -> None:
 
 @pytest.mark.long
 @pytest.mark.skipif(not SPEECH.is_dir(), reason="../shared/speech is absent")
-@pytest.mark.parametrize(
-    ("name", "language", "most"), [("long/en-long-dev.flac", "en", 0.16), ("long/pt-long-dev.flac", "pt", 0.35)]
-)
-def test_real_speech_is_recognised_nearly_as_well_as_in_a_file(name: str, language: str, most: float) -> None:
-    import json
-
-    entry = next(e for e in json.loads((SPEECH / "manifest.json").read_text("utf-8")) if e["path"] == name)
-    records = heard(session(direct(SPEECH / name), language=language))
+@pytest.mark.parametrize(("language", "most"), [("en", 0.18), ("pt", 0.35)])
+def test_real_speech_is_recognised_nearly_as_well_as_in_a_file(language: str, most: float) -> None:
+    """The first clips of a recording, about 50 s."""
+    listed = json.loads((SPEECH / "long" / f"{language}-long-dev.segments.json").read_text("utf-8"))
+    clips = [clip for clip in listed if clip["end_ms"] <= 54_000]
+    samples = direct(SPEECH / "long" / f"{language}-long-dev.flac")[: (clips[-1]["end_ms"] + 400) * 16]
+    records = heard(session(samples, language=language))
     promises.check(records)
-    assert error_rate(entry["reference"], records) <= most
+    assert error_rate(" ".join(clip["reference"] for clip in clips), records) <= most
 
 
 @pytest.mark.skipif(not SPEECH.is_dir(), reason="../shared/speech is absent")
@@ -118,7 +118,7 @@ def test_the_language_is_found_and_kept() -> None:
 
 @pytest.mark.long
 def test_interleaved_sessions_hear_what_they_hear_alone() -> None:
-    one, other = session(talk(12), "a"), session(talk(24)[12 * 16_000 :], "b")
+    one, other = session(talk(7), "a"), session(talk(14)[7 * 16_000 :], "b")
     mixed = [record for pair in zip(one, other, strict=False) for record in pair]
     mixed += one[len(other) :] + other[len(one) :]
     together = heard(mixed)
