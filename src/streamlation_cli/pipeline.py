@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
+from . import memory
 from .filter import Observer, contained
 from .records import StreamRecord
 from .sessions import Stage
@@ -80,6 +81,7 @@ def run(
 
     Closing the returned iterator stops every thread.
     """
+    memory.keep_little()
     threads = []
     upstream: Iterable[StreamRecord] = source
     for name, stage in stages:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..errors import ModelMissing, Unavailable, UsageError
 from ..models import hardware
 from . import SILENCE_S, Decoding, Hearing, Recognition, Samples, SpokenWord, needs_extra
@@ -64,6 +65,7 @@ class WhisperRecognizer:
         if device == "auto":
             device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         threads = threads or hardware.threads()
+        memory.keep_little()
         self.workers = 1 if device == "cuda" else min(threads, 4)
         try:
             self._model = ctranslate2.models.Whisper(
