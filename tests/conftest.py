@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ os.environ["STREAMLATION_DATA_DIR"] = str(ROOT / ".pytest_cache" / "streamlation
 for name in [name for name in os.environ if name.startswith("STREAMLATION_") and name != "STREAMLATION_DATA_DIR"]:
     del os.environ[name]
 
+
+# A shell that starts the suite in the background has it ignore SIGINT, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = ["live_system.py", "rtsp_server.py"]
 """Programs that tests start, not modules with doctests."""

@@ -281,8 +281,8 @@ def heard(records: list[StreamRecord], probe: int = 16000) -> list[Run]:
         if len(sound) < probe + 4800:
             continue
         first, last = (
-            loudest(sound[: 2 * probe], 3200, probe),
-            loudest(sound[-2 * probe :], 0, probe) + max(0, len(sound) - 2 * probe),
+            loudest(sound[: 4 * probe], 3200, probe),
+            loudest(sound[-4 * probe :], 0, probe) + max(0, len(sound) - 4 * probe),
         )
         from_s = where(sound[first : first + probe]) - first / 16000
         to_s = where(sound[last : last + probe]) + (len(sound) - last) / 16000
@@ -294,9 +294,7 @@ def heard(records: list[StreamRecord], probe: int = 16000) -> list[Run]:
 def loudest(sound: Samples, begin: int, probe: int) -> int:
     """Where the probe with the most sound begins, `begin` or later: a codec's very first samples are not those of the talk."""
     starts = range(begin, max(begin + 1, len(sound) - probe), 800)
-    return max(
-        starts, key=lambda start: float(np.min([np.sum(h**2) for h in np.split(sound[start : start + probe], 2)]))
-    )
+    return max(starts, key=lambda start: float(np.sum(sound[start : start + probe] ** 2)))
 
 
 def where(sound: Samples) -> float:
