@@ -27,8 +27,8 @@ WORDS = [
 """Far enough apart that a system half a second late has done with one before the next."""
 SECONDS = 2.5
 TEXT = "seven boats left early"
-TOLERANCE_S = 0.15
-"""What the scheduler of a busy machine may add; a chunk is 20 ms."""
+TOLERANCE_S = {"min_s": 0.15, "p50_s": 0.3, "p95_s": 0.8, "max_s": 0.8}
+"""What the scheduler of a busy machine may add now and then; a chunk is 20 ms."""
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def measured(place: Path, mode: str, *flags: str, delay: float = 1.0, lead_in: s
 
 def near(latency: dict[str, Any], seconds: float) -> None:
     assert latency["count"] == len(WORDS), latency
-    for name in ("min_s", "p50_s", "p95_s", "max_s"):
-        assert seconds - 0.03 <= latency[name] <= seconds + TOLERANCE_S, latency
+    for name, tolerance_s in TOLERANCE_S.items():
+        assert seconds - 0.03 <= latency[name] <= seconds + tolerance_s, latency
 
 
 @pytest.mark.parametrize("mode", ["late", "simple"])
@@ -142,7 +142,7 @@ def test_garbage_is_counted_and_shown(place: Path) -> None:
 def test_several_streams_are_pooled(place: Path) -> None:
     report = measured(place, "late", "--streams", "3", delay=0.3)
     assert report["commit_latency"]["count"] == 12
-    assert report["commit_latency"]["p95_s"] == pytest.approx(0.3, abs=TOLERANCE_S)
+    assert report["commit_latency"]["p95_s"] == pytest.approx(0.3, abs=TOLERANCE_S["p95_s"])
     assert report["commit_latency"]["worst_stream_p95_s"] == max(
         one["commit_latency"]["p95_s"] for one in report["per_stream"]
     )
@@ -161,7 +161,7 @@ def test_translation_and_captions(place: Path) -> None:
     assert score["sentences"] == [["SEVEN BOATS LEFT EARLY."]]
     # The sentence is 0.1 to 2.3 s. Word i comes at its end and half a second; ideal steps are 0.55 s; the last word counts,
     # as it is the first that comes after the sentence: delays 0.9, 1.5, 2.1, 2.7 less 0, 0.55, 1.1, 1.65.
-    assert score["stream_laal_ca_s"] == pytest.approx(0.975, abs=TOLERANCE_S)
+    assert score["stream_laal_ca_s"] == pytest.approx(0.975, abs=0.3)
     # What had been heard when it came is up to its end: 0.4, 1.0, 1.6, 2.2 less the same.
     assert score["stream_laal_s"] == pytest.approx(0.475, abs=0.001)
     assert report["erasure"]["cues"]["normalized"] == 0

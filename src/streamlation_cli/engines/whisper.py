@@ -27,6 +27,9 @@ with needs_extra("the whisper engine"):
 
 FULL_FRAMES = 3000
 """What Whisper was trained on: 30 s."""
+STEP_FRAMES = 40
+"""Lengths are rounded up to multiples of this. oneDNN, below CTranslate2, compiles its convolutions for each length (4 ms)
+and keeps the last thousand (0.7 MiB a length), so over hours of all lengths it would take hundreds of MiB."""
 ENCODED_S = 2 * HOP / SAMPLE_RATE_HZ
 """Time that one position of the encoder's output stands for."""
 TOKENS_PER_SECOND = 20
@@ -132,8 +135,8 @@ class WhisperRecognizer:
 
     @staticmethod
     def _frames(samples: int, silence_s: float) -> int:
-        """Mel frames of so many samples and the silence after them: an even number, at most FULL_FRAMES."""
-        return min(FULL_FRAMES, -(-(samples + round(silence_s * SAMPLE_RATE_HZ)) // (2 * HOP)) * 2)
+        """Mel frames of so many samples and the silence after them, or a little more: whole steps, at most FULL_FRAMES."""
+        return min(FULL_FRAMES, -(-(samples + round(silence_s * SAMPLE_RATE_HZ)) // (STEP_FRAMES * HOP)) * STEP_FRAMES)
 
     def _languages(self, encoded: Any, decoding: Decoding, count: int) -> list[tuple[str, float]]:
         """Language and its probability, an utterance."""
