@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from media import direct
@@ -101,6 +101,7 @@ def test_speech_without_any_pause_is_cut_with_both_sides_overlapping() -> None:
 
 
 @settings(deadline=None, max_examples=60)
+@example([(0.6, 157), (0.0, 3), (0.6, 200), (0.0, 15)], 1)
 @given(
     st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.3, 0.6, 0.9]), st.integers(1, 200)), min_size=1, max_size=20),
     st.integers(1, 90),
