@@ -140,9 +140,8 @@ class Segmenter:
         averaged = np.convolve(recent, np.full(SMOOTHING, 1 / SMOOTHING), mode="valid")
         best = len(averaged) - 1 - int(np.argmin(averaged[::-1]))
         cut = low + best + SMOOTHING // 2
-        # In the pause itself, or the last bit of speech before it would be left over: too short to be heard.
-        cut = min(range(cut - 2, cut + 3), key=lambda at: (self._probabilities[at - self._first], abs(at - cut)))
-        seam = self._probabilities[cut - self._first] >= self._cutting.stop_probability
+        lowest = min(self._probabilities[cut - 2 - self._first : cut + 3 - self._first])
+        seam = lowest >= self._cutting.stop_probability
         yield from self._close(cut, cut + overlap if seam else cut, cut if seam else None)
         self._start = cut
         if self._pause is not None and self._pause < cut:
