@@ -159,6 +159,7 @@ class Watched:
         """When each record came, on the monotonic clock."""
         self._process = subprocess.Popen(self.command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._said: list[bytes] = []
+        self.pid = self._process.pid
         self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._listen)]
         for thread in self._threads:
             thread.start()

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import IO
 
-from livetools import ROOT, TALK, Watched, fatal, heard, talk, together
+from livetools import ROOT, TALK, Watched, fatal, heard, talk, together, wait_until
 from streamlation_cli.records import Discontinuity, Eos, Header, Packet, Status
 
 _RAW = ("-", "--live", "--format", "s16le", "--rate", "16000", "--channels", "1")
@@ -105,3 +106,28 @@ def test_what_is_no_media() -> None:
         to.write(b"hello\n" * 100)
         to.close()
         assert watched.ends() == 65
+
+
+def test_a_named_pipe_is_as_live_as_standard_input(tmp_path: Path) -> None:
+    """Opened before anybody writes to it; the writer's end is the end."""
+    fifo = tmp_path / "talk"
+    os.mkfifo(fifo)
+    with Watched(str(fifo), *_RAW[1:]) as watched:
+        with fifo.open("wb", buffering=0) as to:
+            speak(to, 0, 1.5)
+            watched.wait_for(lambda: _end_s(watched) >= 1, "what was said so far", 2)
+        assert watched.ends() == 0, watched.said
+    assert watched.of(Header)[0].live
+    assert watched.of(Eos)
+
+
+def test_a_named_pipe_that_nobody_writes_to_can_be_given_up(tmp_path: Path) -> None:
+    fifo = tmp_path / "talk"
+    os.mkfifo(fifo)
+    with Watched(str(fifo), *_RAW[1:]) as watched:
+        wait_until(lambda: _has_open(watched.pid, fifo), "the pipe is open", 5)
+        assert watched.interrupt() < 1.0
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    return any(link.resolve() == path for link in Path(f"/proc/{pid}/fd").iterdir())

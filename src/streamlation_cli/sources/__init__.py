@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, Protocol
 
@@ -231,11 +233,22 @@ def transport_of(request: Request) -> str:
         raise UsageError(f"{scheme}: addresses cannot be opened; a path, - and {known} can")
     if request.listen and scheme not in LISTENING:
         raise UsageError(f"--listen: a publisher can be waited for at {', '.join(f'{s}://' for s in LISTENING)} only")
-    if request.live and scheme == STDIN:
+    if request.live and (scheme == STDIN or (SCHEMES[scheme] == "file" and _is_a_stream(request))):
         return "pipe"
     if request.live and SCHEMES[scheme] == "http":
         return "httplive"
     return SCHEMES[scheme]
+
+
+def _is_a_stream(request: Request) -> bool:
+    """Whether a path leads to a pipe or a character device, whose data come when they come, and not to a file."""
+    from .file import path_of
+
+    try:
+        mode = Path(path_of(request.input)).stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 def text_format_of(path: str) -> str:

@@ -25,7 +25,7 @@ def opening(request: Request) -> Opening:
         file="file:" + path,
         name=request.input,
         path=path,
-        failure=partial(_failure, request.input),
+        failure=partial(failure_of, request.input),
         options=raw.options(request),
         format=request.format or text_format_of(path),
         text=Path(path).read_bytes,
@@ -55,10 +55,11 @@ def _check(path: str) -> None:
             if found.st_size == 0:
                 raise DataError(f"{path}: the file is empty")
     except (OSError, ValueError) as error:
-        raise _failure(path, error) from error
+        raise failure_of(path, error) from error
 
 
-def _failure(name: str, error: Exception) -> StreamlationError:
+def failure_of(name: str, error: Exception) -> StreamlationError:
+    """What went wrong with a file."""
     if isinstance(error, StreamlationError):
         return error
     number = getattr(error, "errno", None)
