@@ -10,6 +10,7 @@ PARTS=(
   srt-tools                                                                # SRT callers and listeners
   alsa-utils                                                               # records from a device
   openssl                                                                  # encrypts HLS segments
+  chromium fonts-dejavu-core                                               # the page and its player
   jq                                                                       # the alert rules
 )
 

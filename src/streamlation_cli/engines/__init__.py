@@ -192,7 +192,8 @@ REGISTRY: dict[str, dict[str, str]] = {
 """Engine kind → name → `module:Class` below this package. An engine is listed here or it does not exist."""
 
 EXTRAS = {"faster_whisper": "asr", "fxtranslate": "firefox", "ctranslate2": "ct2", "sentencepiece": "ct2",
-          "espeakng_loader": "espeak", "piper": "piper", "onnxruntime": "asr", "tokenizers": "asr"}  # fmt: skip
+          "espeakng_loader": "espeak", "piper": "piper", "onnxruntime": "asr", "tokenizers": "asr",
+          "starlette": "serve", "uvicorn": "serve", "websockets": "serve"}  # fmt: skip
 """Imported library → the extra that installs it."""
 
 
