@@ -16,9 +16,9 @@ from itertools import pairwise
 from ..records import Word
 from .formats import Caption, clean
 from .line_breaks import Unit, ends_sentence, width
-from .lines import Lines, Second, segment
+from .lines import LEAD_MS, Lines, Second, segment
 from .settings import Limits
-from .times import Span, place
+from .times import SHIFT_MS, Span, place
 from .units import Utterance, timed_units, with_next, without_overlap
 
 PAUSE_MS = 1500
@@ -63,6 +63,16 @@ class Layout:
     def finish(self, media_end_ms: int | None = None) -> Iterator[Caption]:
         """The rest; no caption ends after `media_end_ms`."""
         yield from self._close(None, media_end_ms or None)
+
+    def cut(self) -> Iterator[Caption]:
+        """The captions of all that is known, where what follows cannot be waited for."""
+        yield from self._close(None)
+
+    @property
+    def settled_ms(self) -> int:
+        """No caption that is still to come starts before this, but for those that the media's end moves forward."""
+        first_ms = self._passage[0].units[0].start_ms if self._passage else self._clock_ms
+        return max(self._floor_ms, first_ms - max(LEAD_MS, SHIFT_MS))
 
     @property
     def _own_lines(self) -> int:

@@ -110,6 +110,18 @@ class Captioning:
         if self._to_stream:
             yield cue_of(self._session, self._count, caption, self._language)
 
+    def cut(self) -> Iterator[StreamRecord]:
+        """The captions of all that has come, where what follows cannot be waited for."""
+        for caption in self._layout.cut():
+            yield from self._caption(caption)
+
+    @property
+    def settled_ms(self) -> int:
+        """No caption that is still to come starts before this."""
+        waiting_ms = self._windows.settled_ms if self._windows is not None else None
+        settled_ms = self._layout.settled_ms
+        return settled_ms if waiting_ms is None else min(settled_ms, waiting_ms)
+
     def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
         # What the container announced is an estimate: good enough where nothing better is known.
         media_end = (isinstance(end, Eos) and end.duration_ms) or self._header.duration_ms

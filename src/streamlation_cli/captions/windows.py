@@ -56,6 +56,11 @@ class Windows:
             window.units += units[first:last]
             window.language = said.language
 
+    @property
+    def settled_ms(self) -> int | None:
+        """No text that is still to come starts before this; None where all has come."""
+        return self._open[0].source.start_ms if self._open else None
+
     def finish(self) -> Iterator[Utterance]:
         """The captions that are left."""
         while self._open:

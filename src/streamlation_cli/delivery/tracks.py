@@ -22,7 +22,7 @@ class Track:
     default: bool = False
     """Played unless the viewer chooses another of its kind."""
     codec: str = ""
-    """FFmpeg's name of the codec of its packets; empty for text."""
+    """FFmpeg's canonical name of the codec of its packets (`h264`, `aac`, never a decoder's); empty for text."""
     extradata: bytes = b""
     time_base: tuple[int, int] = (1, 1000)
     """Numerator and denominator, in seconds, of the unit of `Unit.pts`, `dts` and `duration`."""
@@ -34,6 +34,11 @@ class Track:
     frame_rate: tuple[int, int] = (0, 1)
     pixel_format: str = ""
     bit_rate: int = 0
+    padding_samples: int = 0
+    """Of audio: samples that the encoder put before the sound (1024 in AAC). The first unit has them as `skip_samples` and
+    begins that much before its sound, so that in a track whose sound begins at 0 its `pts` is negative."""
+    source: Literal["copied", "encoded", "laid-out"] = "copied"
+    """Copied packets are those of the input, byte for byte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,24 @@ class Unit:
     def dts_s(self) -> Fraction:
         """`dts` in seconds."""
         return Fraction(self.dts) * Fraction(*self.track.time_base)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Takes:
+    """What a sink takes, by FFmpeg's canonical names of codecs."""
+
+    video: frozenset[str] | None = frozenset()
+    """Whose packets are copied into it; None for all; a video of another codec is refused, for nothing encodes one here."""
+    audio: frozenset[str] | None = frozenset()
+    """Whose packets are copied into it; None for all; sound of another codec is encoded."""
+    encoder: Literal["aac", "opus"] = "aac"
+    """What sound is encoded in: the dubbed track, and an original that is not copied."""
+    text: bool = True
+    """Whether captions have a place in it."""
+    name: str = ""
+    """What a refusal calls it: `.webm`."""
+    instead: str = ""
+    """What a refusal names as the way out: `write an .mkv`."""
 
 
 class Sink(Protocol):

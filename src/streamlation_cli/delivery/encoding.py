@@ -1,0 +1,128 @@
+"""Sound encoded for a presentation: 48 kHz blocks in, units of an AAC or Opus track out."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..dubbing.audiofile import SAMPLE_RATE_HZ, Block
+from .tracks import Track, Unit
+
+if TYPE_CHECKING:
+    import av
+
+_ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "aac": ("aac", "fltp", {"aac_coder": "fast"}),
+    "opus": ("libopus", "flt", {}),
+}
+"""Codec → FFmpeg's encoder, its sample format, its options; speech asks little of an encoder, so it may hurry."""
+_BITS_PER_CHANNEL = {"aac": 80_000, "opus": 48_000}
+"""As `dub` writes them."""
+_BITEXACT = 1 << 23
+_GLOBAL_HEADER = 1 << 22
+
+
+class SoundEncoder:
+    """An encoder of one track that starts at media time 0.
+
+    `write` takes samples, `finish` ends them; `units` holds what they became, to be taken from its left. The encoder's padding
+    is before time 0 (see `Track.padding_samples`).
+    """
+
+    def __init__(
+        self, codec: Literal["aac", "opus"], channels: int, *, name: str, language: str, title: str, default: bool
+    ) -> None:
+        import av
+
+        encoder, self._format, options = _ENCODERS[codec]
+        self._layout = "mono" if channels == 1 else "stereo"
+        context: Any = av.CodecContext.create(encoder, "w")
+        context.sample_rate = SAMPLE_RATE_HZ
+        context.layout = self._layout
+        context.format = self._format
+        context.bit_rate = _BITS_PER_CHANNEL[codec] * channels
+        context.flags |= _BITEXACT | _GLOBAL_HEADER
+        context.options = dict(options)
+        context.open()
+        self._context = context
+        self._frame_samples: int = context.frame_size
+        self._waiting: Block = np.zeros((channels, 0), np.float32)
+        self.written = 0
+        """Samples that came in."""
+        self._encoded = 0
+        self._padding = _padding_samples(codec, context.extradata)
+        self.units: deque[Unit] = deque()
+        self._next_pts = -self._padding
+        self.track = Track(
+            name=name, kind="audio", language=language, title=title, default=default, codec=codec,
+            extradata=context.extradata or b"", time_base=(1, SAMPLE_RATE_HZ), sample_rate_hz=SAMPLE_RATE_HZ,
+            channels=channels, layout=self._layout, bit_rate=context.bit_rate, padding_samples=self._padding, source="encoded",
+        )  # fmt: skip
+
+    @property
+    def next_s(self) -> float:
+        """When the unit after those in `units` begins."""
+        return self._next_pts / SAMPLE_RATE_HZ
+
+    def write(self, block: Block) -> None:
+        """Appends samples."""
+        self.written += block.shape[1]
+        waiting = np.concatenate((self._waiting, block), axis=1)
+        whole = waiting.shape[1] - waiting.shape[1] % self._frame_samples
+        for start in range(0, whole, self._frame_samples):
+            self._encode(waiting[:, start : start + self._frame_samples])
+        self._waiting = waiting[:, whole:].copy()
+
+    def finish(self) -> None:
+        """Ends the track."""
+        if self._waiting.shape[1]:
+            self._encode(self._waiting)
+            self._waiting = self._waiting[:, :0]
+        self._take(self._context.encode(None))
+
+    def _encode(self, block: Block) -> None:
+        import av
+
+        if self._format.endswith("p"):
+            data = np.ascontiguousarray(block)
+        else:
+            data = np.ascontiguousarray(block.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(data, format=self._format, layout=self._layout)
+        frame.sample_rate = SAMPLE_RATE_HZ
+        frame.pts = self._encoded
+        self._encoded += block.shape[1]
+        self._take(self._context.encode(frame))
+
+    def _take(self, packets: list[av.Packet[Any]]) -> None:
+        for packet in packets:
+            pts = packet.pts if packet.pts is not None else self._next_pts
+            duration = packet.duration or self._frame_samples
+            skip = None
+            if packet.has_sidedata("skip_samples"):
+                start, end = struct.unpack_from("<II", bytes(packet.get_sidedata("skip_samples")))
+                skip = (start, end)
+            if pts == -self._padding and self._padding:
+                skip = (self._padding, skip[1] if skip else 0)
+            self.units.append(
+                Unit(
+                    track=self.track,
+                    pts=pts,
+                    dts=pts,
+                    duration=duration,
+                    data=bytes(packet),
+                    keyframe=True,
+                    skip_samples=skip,
+                )
+            )
+            self._next_pts = pts + duration
+
+
+def _padding_samples(codec: str, extradata: bytes | None) -> int:
+    """What the encoder puts before the sound: a frame of AAC; of Opus, its header says (RFC 7845, section 5.1)."""
+    if codec == "opus":
+        assert extradata is not None
+        return int.from_bytes(extradata[10:12], "little")
+    return 1024

@@ -1,0 +1,358 @@
+"""One session's records joined into the units of a presentation, in order of time over all its tracks.
+
+    packets ─► spool ─► video, original sound (copied, or encoded where the sink takes no such codec) ─┐
+    speech ──► DubTrack (over the original where they are mixed) ─► AAC, a track a language ──────────┼─► units by dts_s
+    transcripts, translations ─► Captioning ─► captions, a track a language ──────────────────────────┘
+
+Packets come long before what was said in them is known, so they wait in a temporary file and memory does not grow with the
+length. Two ways to say when they have waited enough:
+
+A file (`live=False`): records say it themselves. Speech comes in order of time, so before the end of the last one none will
+start, and so with captions. `feed` returns what has become certain, and `finish` the rest.
+
+A live session (`live=True`): nobody can wait for what may never be said. `feed` returns nothing; `settle(until_ms)` declares
+that the presentation is decided before that media time, and returns all of it up to there:
+
+    what has come is there; the dubbed track and, where it is encoded, the original are padded with silence;
+    speech that comes later is placed at `until_ms` or after the speech before it, whichever is later, and counted
+    (`late_speech`, `worst_late_ms`); a caption that comes later starts at `until_ms` (`clipped_captions`), one that would
+    have ended by then is left out (`dropped_captions`);
+    copied packets that come later than that are returned by the next `settle`, in the order of their own track.
+
+The caller decides how far: the newest media time less the delay that it holds. Calls with a smaller time return nothing.
+
+    joiner = Joiner(header, takes, live=True)
+    for record in records:
+        joiner.feed(record)
+        units = joiner.settle(newest_ms - delay_ms)
+        if joiner.tracks and not opened: sink.open(joiner.tracks)
+        for unit in units: sink.write(unit)
+
+`tracks` is empty until it is known what tracks there are: in a file when each stage upstream has shown what it makes (or at
+the end), in a live session at the first `settle`, from what the stages upstream announced (each says `status` running right
+after the header): video, original, `dub-LANG` where `dub` runs, `captions-LANG` for the spoken and the target language.
+It never changes afterwards, and no unit comes before it is known. A language that is not known then is empty (`captions-und`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from .. import languages
+from ..captions.session import Captioning
+from ..captions.settings import Limits
+from ..dubbing.bed import OriginalSound
+from ..errors import DataError, UsageError
+from ..records import Cue, Eos, Error, Header, Packet, Pcm, Speech, Status, StreamRecord, Transcript, Translation
+from ..stages.subtitle import Options as Subtitles
+from . import streams
+from .encoding import SoundEncoder
+from .lanes import CaptionLane, CopiedLane, DubLane, Lane, SoundLane
+from .tracks import Takes, Track, Unit
+
+_MOST_WAITING = 1000
+"""Texts whose language is remembered until they are spoken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a presentation is made of."""
+
+    mix: str = "replace"
+    """What is under the voice: `replace`, nothing; `duck`, the original turned down."""
+    duck_db: float = 12.0
+    limits: Limits = field(default_factory=Limits)
+    """How captions read."""
+    copy_audio: bool = True
+    """False: the original is encoded in any case, which bridges gaps and changes of format in a live source."""
+
+
+class Joiner:
+    """Joins the records of one session; see the module. Call `close` in any case.
+
+    `feed`, `settle` and `finish` return iterators that are to be used up before the next call. Raises UsageError where the
+    sink cannot take the video, or where the packets that the header announces do not come.
+    """
+
+    def __init__(self, header: Header, takes: Takes, settings: Settings | None = None, *, live: bool = False) -> None:
+        self.tracks: tuple[Track, ...] = ()
+        self.counters: dict[str, int] = {
+            "speech": 0, "late_speech": 0, "worst_late_ms": 0, "captions": 0, "clipped_captions": 0, "dropped_captions": 0,
+        }  # fmt: skip
+        """What came, and what came too late."""
+        self._header = header
+        self._takes = takes
+        self._settings = settings or Settings()
+        self._live = live
+        self._upstream: set[str] = set()
+        """Stages that announced themselves."""
+        self._languages: dict[str, str] = {}
+        """Of the texts that may still be spoken, by their ids."""
+        self._lanes: list[Lane] = []
+        """Those of `tracks`, once these are known."""
+        self._video = self._video_lane()
+        self._copied: CopiedLane | None = None
+        self._encoded: OriginalSound | None = None
+        self._under: OriginalSound | None = None
+        """The original as the dubbed track has it under the voice."""
+        self._make_original()
+        self._sound_came = False
+        self._dubs: dict[str, DubLane] = {}
+        self._captions: dict[str, CaptionLane] = {}
+        """By what they show: `source`, `cues`, or the language that was translated into."""
+        self._reached_ms = 0
+
+    def feed(self, record: StreamRecord) -> Iterator[Unit]:
+        """Takes a record; returns the units that have become certain, none in a live session."""
+        match record:
+            case Status() if record.state == "running":
+                self._upstream.add(record.stage)
+            case Packet():
+                self._packet(record)
+            case Pcm():
+                for sound in filter(None, (self._encoded, self._under)):
+                    sound.feed(record)
+            case Transcript() | Translation() if record.final:
+                self._require_sound()
+                self._text(record)
+            case Cue():
+                self._cue(record)
+            case Speech():
+                self._require_sound()
+                self._speak(record)
+        if self._live:
+            return iter(())
+        if not self.tracks and self._all_shown():
+            self._open(expected=False)
+        return self._released(math.inf) if self.tracks else iter(())
+
+    def settle(self, until_ms: int) -> Iterator[Unit]:
+        """Decides the presentation before media time `until_ms`; returns it up to there."""
+        until_ms -= self._header.start_ms
+        if until_ms <= 0:
+            return iter(())
+        if not self.tracks:
+            self._open(expected=True)
+        for lane in self._lanes:
+            lane.settle(until_ms)
+        return self._released(until_ms / 1000)
+
+    def finish(self, end: Eos | Error) -> Iterator[Unit]:
+        """Nothing more will come; returns the rest."""
+        if isinstance(end, Eos):
+            self._require_sound()
+        if not self.tracks:
+            self._open(expected=self._live)
+        duration_ms = (
+            (end.duration_ms if isinstance(end, Eos) else None) or self._header.duration_ms or self._reached_ms
+        )
+        for lane in self._lanes:
+            lane.finish(end, max(0, duration_ms - self._header.start_ms))
+        return self._released(math.inf)
+
+    def close(self) -> None:
+        """Frees what waits."""
+        for lane in (self._video, self._copied, *self._dubs.values(), *self._lanes):
+            if lane is not None:
+                lane.close()
+        for sound in filter(None, (self._encoded, self._under)):
+            sound.close()
+
+    # Records in
+
+    def _video_lane(self) -> CopiedLane | None:
+        video = self._header.video
+        if video is None:
+            return None
+        codec = streams.canonical(video.codec)
+        if not streams.can_copy(codec) or (self._takes.video is not None and codec not in self._takes.video):
+            raise UsageError(
+                f"{self._takes.name or 'the output'} takes no {codec} video, and video is only copied; {self._takes.instead}"
+            )
+        track = Track(
+            name="video", kind="video", codec=codec, extradata=video.extradata, time_base=video.time_base, default=True,
+            width=video.width, height=video.height, frame_rate=video.frame_rate, pixel_format=video.pixel_format,
+        )  # fmt: skip
+        return CopiedLane(track, self._header.start_ms, self._header.end_ms)
+
+    def _make_original(self) -> None:
+        header, audio = self._header, self._header.audio
+        if audio is None:
+            return
+        if self._settings.mix != "replace":
+            self._under = OriginalSound(audio, header.start_ms, header.end_ms)
+        codec = streams.canonical(audio.codec)
+        taken = self._takes.audio is None or codec in self._takes.audio
+        if not (self._settings.copy_audio and taken and streams.can_copy(codec)):
+            self._encoded = OriginalSound(audio, header.start_ms, header.end_ms)
+            return
+        track = Track(
+            name="original", kind="audio", codec=codec, extradata=audio.extradata, time_base=audio.time_base,
+            language=audio.language or header.language, title="Original", sample_rate_hz=audio.sample_rate_hz,
+            channels=audio.channels, layout=audio.layout, bit_rate=audio.bit_rate,
+        )  # fmt: skip
+        self._copied = CopiedLane(track, header.start_ms, header.end_ms)
+
+    def _packet(self, packet: Packet) -> None:
+        if packet.pts is not None:
+            end = packet.pts + packet.duration
+            self._reached_ms = max(self._reached_ms, end * packet.time_base[0] * 1000 // packet.time_base[1])
+        if packet.stream == "video":
+            if self._video is not None:
+                self._video.feed(packet)
+            return
+        self._sound_came = True
+        if self._copied is not None:
+            self._copied.feed(packet)
+        for sound in filter(None, (self._encoded, self._under)):
+            sound.feed(packet)
+
+    def _require_sound(self) -> None:
+        if self._header.audio is not None and not self._sound_came:
+            raise UsageError(
+                f"{self._header.session}: the packets of the original sound are missing; run `normalize --keep-packets` upstream"
+            )
+
+    def _text(self, record: Transcript | Translation) -> None:
+        language = (
+            record.target_language if isinstance(record, Translation) else record.language or self._header.language
+        )
+        self._languages[record.id] = language
+        if len(self._languages) > _MOST_WAITING:
+            self._languages.pop(next(iter(self._languages)))
+        if not self._takes.text:
+            return
+        if isinstance(record, Transcript):
+            self._caption_lane("source", language).feed(record)
+            for lane in self._captions.values():  # a subtitle file's captions keep their places in translation
+                if lane is not self._captions["source"]:
+                    lane.feed(record)
+        else:
+            self._caption_lane(language, language).feed(record)
+
+    def _cue(self, record: Cue) -> None:
+        if self._takes.text:
+            self._caption_lane("cues", record.language or self._header.target_language or self._header.language).feed(
+                record
+            )
+
+    def _speak(self, record: Speech) -> None:
+        language = self._languages.get(record.id) or self._header.target_language or self._header.language
+        lane = self._dub_lane(language)
+        if lane is not None:
+            end_ms = lane.speak(record)
+            if not self._live:
+                lane.settle(end_ms)
+
+    # Tracks
+
+    def _caption_lane(self, shows: str, language: str) -> CaptionLane:
+        lane = self._captions.get(shows)
+        if lane is None:
+            header = self._header
+            text = "transcript" if shows in ("source", "cues") else "translation"
+            if text == "translation":
+                header = msgspec.structs.replace(header, target_language=language)
+            captioning = Captioning(header, Subtitles(text=text), self._settings.limits, to_stream=True)
+            track = Track(
+                name=f"captions-{language or 'und'}", kind="text", language=language, title=languages.name(language),
+                source="laid-out",
+            )  # fmt: skip
+            lane = self._captions[shows] = CaptionLane(track, captioning, self.counters, header.start_ms)
+        return lane
+
+    def _dub_lane(self, language: str) -> DubLane | None:
+        if language in self._dubs:
+            return self._dubs[language]
+        if self.tracks:  # it is too late for another track
+            return next(iter(self._dubs.values()), None)
+        if self._dubs and self._under is not None:
+            raise UsageError("two dubbed languages cannot be mixed with one original; say --mix replace")
+        encoder = SoundEncoder(
+            self._takes.encoder, 1 if self._under is None else 2, name=f"dub-{language or 'und'}", language=language,
+            title="Dubbed", default=not self._dubs,
+        )  # fmt: skip
+        lane = DubLane(encoder, self._under, self._settings.duck_db, self.counters, self._header.start_ms)
+        self._dubs[language] = lane
+        return lane
+
+    def _all_shown(self) -> bool:
+        """Whether each stage upstream has shown what it makes."""
+        if "dub" in self._upstream and not self._dubs:
+            return False
+        texts = self._upstream & {"transcribe", "translate", "subtitle"} or self._header.audio is None
+        if not self._takes.text or not texts:
+            return bool(self._dubs)
+        if "cues" in self._captions:
+            return True
+        return "source" in self._captions and (not self._header.target_language or len(self._captions) > 1)
+
+    def _open(self, *, expected: bool) -> None:
+        """Decides what tracks there are; `expected`: those too that have shown nothing yet but were announced."""
+        header = self._header
+        target = header.target_language
+        if expected:
+            if self._takes.text and self._upstream & {"transcribe", "translate"} and "cues" not in self._captions:
+                self._caption_lane("source", header.language)
+                if target:
+                    self._caption_lane(target, target)
+            if "dub" in self._upstream:
+                self._dub_lane(target or header.language)
+        source = self._captions.get("source")
+        spoken = header.language or (source.track.language if source else "")
+        lanes: list[Lane] = [] if self._video is None else [self._video]
+        lanes += self._dubs.values()
+        if (original := self._original_lane(spoken)) is not None:
+            lanes.append(original)
+        captions = sorted(self._captions.values(), key=lambda lane: lane is source)  # what was translated comes first
+        for lane in captions:
+            default = not self._dubs and lane is captions[0] and lane is not source
+            lane.track = dataclasses.replace(lane.track, default=default)
+        lanes += captions
+        if not lanes:
+            raise DataError(f"{header.session}: there is nothing to write: no packets, no speech, no captions")
+        self._lanes = lanes
+        self.tracks = tuple(lane.track for lane in lanes)
+
+    def _original_lane(self, spoken: str) -> Lane | None:
+        audio = self._header.audio
+        if audio is None or not (self._sound_came or self._live):
+            return None
+        language, default = audio.language or spoken, not self._dubs
+        if self._encoded is not None:
+            encoder = SoundEncoder(
+                self._takes.encoder,
+                1 if audio.channels == 1 else 2,
+                name="original",
+                language=language,
+                title="Original",
+                default=default,
+            )
+            return SoundLane(encoder, self._encoded, self._header.start_ms)
+        lane = self._copied
+        assert lane is not None
+        first = lane.first()
+        padding = first.skip_samples[0] if first is not None and first.skip_samples else 0
+        lane.track = dataclasses.replace(lane.track, language=language, default=default, padding_samples=padding)
+        return lane
+
+    # Units out
+
+    def _released(self, until_s: float) -> Iterator[Unit]:
+        """What is certain and to be decoded before `until_s`, in order."""
+        while True:
+            barrier_s, first_s, first = until_s, math.inf, None
+            for lane in self._lanes:
+                at_s = lane.peek()
+                if at_s is None:
+                    barrier_s = min(barrier_s, lane.settled_s())
+                elif at_s < first_s:
+                    first_s, first = at_s, lane
+            if first is None or first_s >= barrier_s:
+                return
+            yield first.take()
