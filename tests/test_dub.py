@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from loudnesses import ebur128
 from streamlation_cli import ndjson
 from streamlation_cli.dubbing import voices
 from streamlation_cli.dubbing.timefit import MAX_TEMPO, MIN_TEMPO, PAUSE_MS
@@ -109,7 +110,8 @@ def test_sentences_become_speech_on_their_times(tmp_path: Path) -> None:
     assert [status.state for status in states] == ["running", "completed"]
     assert states[1].counters["utterances"] == 3
     samples = decoded(path)
-    assert samples.shape == (1, 12 * 48_000)
+    assert samples.shape == (2, 12 * 48_000)
+    assert np.array_equal(samples[0], samples[1])
     for speech in said:
         in_file = samples[0, speech.start_ms * 48 : speech.end_ms * 48]
         in_record = np.frombuffer(speech.data, "<i2") / 32768
@@ -391,20 +393,27 @@ def test_ducking_keeps_the_original_of_a_real_file_in_its_place(samples: Path, t
         tracks[mix] = decoded(path)
     assert tracks["duck"].shape == (2, 60 * 48_000)
     original = decoded(samples / "talk_en_60s.opus")[0]
-    ceiling = 1 - 10 ** (-12 / 20)  # of the voice under duck; what replace allows is less, so both have the same level
-    assert np.abs(tracks["replace"]).max() <= ceiling
-    bed = tracks["duck"][0] - tracks["replace"][0]
+    mixed, voice = tracks["duck"][0], tracks["replace"][0]
 
     def gain_db(start_ms: int, end_ms: int) -> float:
-        part = slice(start_ms * 48, end_ms * 48)
-        gain = float(np.dot(bed[part], original[part]) / np.dot(original[part], original[part]))
-        assert np.abs(bed[part] - gain * original[part]).max() < 2e-3, "the original is not where it was"
-        return 20 * np.log10(abs(gain))
+        gains, rests = [], []
+        for start in range(start_ms * 48, end_ms * 48 - 4800, 4800):
+            part = slice(start, start + 4800)
+            parts = np.stack([original[part], voice[part]], axis=1)
+            if np.abs(original[part]).max() > 0.05:
+                found, *_ = np.linalg.lstsq(parts, mixed[part], rcond=None)
+                gains.append(20 * np.log10(abs(float(found[0]))))
+                rests.append(float(np.std(mixed[part] - parts @ found) / np.std(mixed[part])))
+        assert np.median(rests) < 0.01, "the original or the voice is not where it was"
+        return float(np.median(gains))
 
     said = speeches(made)
-    assert gain_db(said[0].start_ms, said[0].end_ms) == pytest.approx(-12, abs=0.1)
-    assert gain_db(said[0].end_ms + 600, said[1].start_ms - 300) == pytest.approx(0, abs=0.1)
-    assert gain_db(500, said[0].start_ms - 300) == pytest.approx(0, abs=0.1)
+    full = gain_db(said[0].end_ms + 310, said[0].end_ms + 4000)
+    assert gain_db(500, said[0].start_ms - 210) == pytest.approx(full, abs=1)  # the gain moves slowly
+    assert gain_db(said[0].start_ms, said[0].end_ms) == pytest.approx(full - 12, abs=0.5)
+    loudness, peak = ebur128(tmp_path / "duck.flac")
+    assert loudness == pytest.approx(-16, abs=1)
+    assert peak <= -1
 
 
 def _in_session(record: StreamRecord, session: str) -> Translation:

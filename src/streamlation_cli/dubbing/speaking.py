@@ -72,11 +72,11 @@ class Speaker:
             self._cache.close()
 
     def speak(
-        self, phrases: Sequence[Phrase], free_ms: int, next_start_ms: int | None, ceiling: float, *, last: bool = False
+        self, phrases: Sequence[Phrase], free_ms: int, next_start_ms: int | None, *, last: bool = False
     ) -> Spoken | None:
         """The utterance of these phrases, not before `free_ms`; None where the voice makes no sound of any.
 
-        `next_start_ms` is when the next utterance starts, or the media ends with `last`; peaks stay below `ceiling`.
+        `next_start_ms` is when the next utterance starts, or the media ends with `last`.
         """
         natural = [self._sound(phrase.text, 1.0) for phrase in phrases]
         heard = [(phrase, sound) for phrase, sound in zip(phrases, natural, strict=True) if len(sound[0])]
@@ -100,7 +100,7 @@ class Speaker:
         if last and next_start_ms is not None:
             earlier = timefit.pulled_back(slots, placed, free_ms, next_start_ms)
             placed = timefit.lay(earlier, lengths_ms, free_ms)
-        return self._joined(sounds, rate, slots, placed, sum(natural_ms) / sum(lengths_ms), ceiling)
+        return self._joined(sounds, rate, slots, placed, sum(natural_ms) / sum(lengths_ms))
 
     def _at_tempo(
         self, phrases: Sequence[Phrase], tempo: float, natural_ms: Sequence[float], rate: int, free_ms: int, limit: int
@@ -123,14 +123,13 @@ class Speaker:
         slots: Sequence[Slot],
         placed: Sequence[Placed],
         tempo: float,
-        ceiling: float,
     ) -> Spoken:
         start_ms = placed[0].start_ms
         starts = [(place.start_ms - start_ms) * rate // 1000 for place in placed]
         whole = np.zeros(starts[-1] + len(sounds[-1]), np.float32)
         for start, sound in zip(starts, sounds, strict=True):
-            whole[start : start + len(sound)] += sound
-        whole = waveform.levelled(whole, rate, ceiling)
+            whole[start : start + len(sound)] += waveform.faded(sound, rate)
+        whole = waveform.levelled(whole, rate)
         return Spoken(
             samples=waveform.to_s16(whole), sample_rate_hz=rate, start_ms=start_ms, tempo=round(tempo, 3),
             drift_ms=timefit.drift_ms(slots, placed),

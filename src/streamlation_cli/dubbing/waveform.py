@@ -12,17 +12,22 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from . import loudness
+
 Mono = npt.NDArray[np.float32]
 
-SPEECH_LUFS = -19.0
-"""Loudness of dubbed speech by ITU-R BS.1770, as one channel; −16 where two channels have it."""
+SPEECH_LUFS = loudness.TARGET_LUFS - 3.01
+"""Loudness of dubbed speech by ITU-R BS.1770, as one channel: `TARGET_LUFS` where two channels have it."""
+
+PEAK = 0.7
+"""Ceiling of its true peaks, 3 dB below full scale."""
 
 LIMITED_DB = 6.0
 """How far peaks are turned down to reach it; a voice with higher ones stays softer."""
 
 _FRAME_S = 0.01
 _LOUDNESS_FRAME_S = 0.1
-_LOOK_AHEAD_MS = 5
+_LEVELLINGS = 3
 _SILENCE_BELOW_PEAK_DB = 40.0
 _ABSOLUTE_SILENCE = 1e-4
 _KEPT_EDGE_S = 0.02
@@ -42,12 +47,7 @@ def trimmed(samples: Mono, sample_rate_hz: int) -> Mono:
     if loud.size == 0:
         return samples[:0]
     edge = int(sample_rate_hz * _KEPT_EDGE_S)
-    kept = samples[max(0, int(loud[0]) * frame - edge) : (int(loud[-1]) + 1) * frame + edge].copy()
-    fade = min(len(kept) // 2, int(sample_rate_hz * _FADE_S))
-    ramp = np.linspace(0, 1, fade, endpoint=False, dtype=np.float32)
-    kept[:fade] *= ramp
-    kept[len(kept) - fade :] *= ramp[::-1]
-    return kept
+    return faded(samples[max(0, int(loud[0]) * frame - edge) : (int(loud[-1]) + 1) * frame + edge], sample_rate_hz)
 
 
 def _frame_peaks(samples: Mono, frame: int) -> Mono:
@@ -57,12 +57,13 @@ def _frame_peaks(samples: Mono, frame: int) -> Mono:
 
 
 def loudness_lufs(samples: Mono, sample_rate_hz: int) -> float:
-    """Loudness by ITU-R BS.1770: K-weighted, what is 10 dB below the rest left out; −120 for silence."""
+    """Loudness by ITU-R BS.1770 of sound that silence surrounds: K-weighted and gated; −120 for silence."""
     size = 1 << max(1, len(samples) - 1).bit_length()
     spectrum = np.fft.rfft(samples, size)
     heard = np.fft.irfft(spectrum * _k_weights(size, sample_rate_hz), size)[: len(samples)]
     frame = max(1, int(sample_rate_hz * _LOUDNESS_FRAME_S))
-    powers = (np.pad(heard, (0, -len(heard) % frame)).reshape(-1, frame) ** 2).mean(axis=1)
+    hops = (np.pad(heard, (0, -len(heard) % frame)).reshape(-1, frame) ** 2).mean(axis=1)
+    powers = np.convolve(hops, np.full(4, 0.25))  # 400 ms that overlap by three quarters
     powers = powers[powers > 10 ** ((-70 + 0.691) / 10)]
     if powers.size == 0:
         return -120.0
@@ -71,41 +72,36 @@ def loudness_lufs(samples: Mono, sample_rate_hz: int) -> float:
 
 
 @functools.lru_cache(maxsize=8)
-def _k_weights(size: int, sample_rate_hz: int) -> npt.NDArray[np.float64]:
-    """Gain of the K filter at each frequency of a real transform of `size` samples: the standard's filters at 48 kHz."""
-    z = np.exp(-2j * np.pi * np.fft.rfftfreq(size, 1 / sample_rate_hz) / 48_000)
-    shelf = (1.53512485958697 - 2.69169618940638 * z + 1.19839281085285 * z**2) / (
-        1 - 1.69065929318241 * z + 0.73248077421585 * z**2
-    )
-    high_pass = (1 - 2 * z + z**2) / (1 - 1.99004745483398 * z + 0.99007225036621 * z**2)
-    gains: npt.NDArray[np.float64] = np.abs(shelf * high_pass)
+def _k_weights(size: int, sample_rate_hz: int) -> npt.NDArray[np.float32]:
+    """Gain of the K filter at each frequency; its phase does not matter to a loudness."""
+    gains: npt.NDArray[np.float32] = np.abs(loudness.k_weights(size, sample_rate_hz))
     return gains
 
 
-def levelled(samples: Mono, sample_rate_hz: int, ceiling: float) -> Mono:
-    """At `SPEECH_LUFS`, peaks limited to `ceiling`; softer where that would take more than `LIMITED_DB` of limiting."""
+def levelled(samples: Mono, sample_rate_hz: int) -> Mono:
+    """At `SPEECH_LUFS`, true peaks limited to `PEAK`; softer where that would take more than `LIMITED_DB` of limiting."""
     peak = float(np.abs(samples).max(initial=0.0))
     if peak == 0:
         return samples
-    gain = 10 ** ((SPEECH_LUFS - loudness_lufs(samples, sample_rate_hz)) / 20)
-    loud = samples * np.float32(min(gain, ceiling / peak * 10 ** (LIMITED_DB / 20)))
-    return _limited(loud, sample_rate_hz, ceiling)
+    most = PEAK / peak * 10 ** (LIMITED_DB / 20)
+    gain = 1.0
+    made = samples
+    for _ in range(_LEVELLINGS):  # limiting takes some loudness, which is given back
+        gain *= 10 ** ((SPEECH_LUFS - loudness_lufs(made, sample_rate_hz)) / 20)
+        made = loudness.limited(samples * np.float32(min(gain, most)), sample_rate_hz, PEAK)
+        if gain >= most:
+            break
+    return made
 
 
-def _limited(samples: Mono, sample_rate_hz: int, ceiling: float) -> Mono:
-    """Peaks above `ceiling` turned down, starting 5 ms before them so that nothing is cut."""
-    step = max(1, sample_rate_hz // 1000)
-    peaks = _frame_peaks(samples, step)
-    if peaks.max(initial=0.0) <= ceiling:
-        return samples
-    needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-9))
-    windows = np.lib.stride_tricks.sliding_window_view
-    lowest = windows(np.pad(needed, 2 * _LOOK_AHEAD_MS, constant_values=1.0), 2 * _LOOK_AHEAD_MS + 1).min(axis=1)
-    smooth = windows(lowest, 2 * _LOOK_AHEAD_MS + 1).mean(axis=1)
-    centres = (np.arange(len(smooth)) + 0.5) * step
-    gains = np.interp(np.arange(len(samples)), centres, smooth).astype(np.float32)
-    limited: Mono = np.clip(samples * gains, -ceiling, ceiling)
-    return limited
+def faded(samples: Mono, sample_rate_hz: int) -> Mono:
+    """With 5 ms of fading in and out, so that it joins silence without a click."""
+    fade = min(len(samples) // 2, int(sample_rate_hz * _FADE_S))
+    ramp = np.linspace(0, 1, fade, endpoint=False, dtype=np.float32)
+    made: Mono = samples.copy()
+    made[:fade] *= ramp
+    made[len(made) - fade :] *= ramp[::-1]
+    return made
 
 
 def stretched(samples: Mono, sample_rate_hz: int, tempo: float) -> Mono:

@@ -55,9 +55,12 @@ class Options(StubOptions):
     voices: bool = option("--voices", False, help="list the voices that are here")
     from_: str = option("--from", "auto", metavar="LANG", shared=True, help="spoken language, or auto to detect it")
     mix: str = option(
-        "--mix", "replace", choices=("replace", "duck"),
-        help="replace: the voice alone; duck: over the original, turned down",
+        "--mix", "replace", choices=("replace", "duck", "keep"),
+        help="replace: the voice alone; duck: over the original, turned down; keep: original and voice on a side each",
     )  # fmt: skip
+    keep_side: str = option(
+        "--keep-side", "left", choices=("left", "right"), help="with --mix keep: the original's side"
+    )
     live: bool = option(
         "--live", False, shared=True, help="work on speech while it is spoken: say what is known before it is final"
     )  # fmt: skip
@@ -98,8 +101,8 @@ def stage(options: Options) -> Stage:
         format_of(target)
         if options.live and target != STDOUT:
             growing_wav.check(target)
-    if options.mix == "duck" and not options.output:
-        raise UsageError("--mix duck needs an -o FILE to mix into")
+    if options.mix != "replace" and not options.output:
+        raise UsageError(f"--mix {options.mix} needs an -o FILE to mix into")
     targets = [Targets(name) for name in options.output]
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:

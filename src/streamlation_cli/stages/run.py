@@ -159,7 +159,7 @@ def _stages(options: Any, chain: Chain, outputs: _Outputs) -> tuple[list[tuple[s
     of = {stage: settings(stage, BY_NAME[stage].module().Options, given[stage], chain.profile) for stage in CHAIN}
     of["subtitle"] = dataclasses.replace(of["subtitle"], output=tuple(outputs.captions))
     of["dub"] = dataclasses.replace(of["dub"], output=tuple(outputs.audio))
-    if outputs.audio and of["dub"].mix == "duck":
+    if outputs.audio and of["dub"].mix != "replace":
         of["normalize"] = dataclasses.replace(of["normalize"], keep_packets=True)
 
     sources = [

@@ -1,0 +1,293 @@
+"""Loudness and peaks of sound that passes by: measured as the standard has it, evened out, and kept below a ceiling.
+
+    mix ─► Leveller (a gain that moves slowly) ─► Limiter (a gain that moves for milliseconds) ─► file
+
+All of it works on a fixed grid of the sample clock, so that the same sound gives the same samples however it is handed over.
+Blocks have shape (channels, samples), float32 at 48 kHz; full scale is 1.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+RATE_HZ = 48_000
+
+TARGET_LUFS = -16.0
+"""Integrated loudness of what is written (EBU R 128, ITU-R BS.1770), the usual one for speech that is streamed."""
+
+CEILING_DBTP = -2.0
+"""True peak of what is written: a decibel below what is promised, which lossy codecs may take."""
+
+Block = npt.NDArray[np.float32]
+
+_HOP = RATE_HZ // 10
+"""The standard measures 400 ms that overlap by three quarters."""
+_TAPS = RATE_HZ // 10
+"""The K filter's impulse response is over, to −100 dB, after this long."""
+_ABSOLUTE_GATE_LUFS = -70.0
+_RELATIVE_GATE_LU = 10.0
+_BINS_PER_LU = 20
+_BINS = 80 * _BINS_PER_LU
+
+
+def k_weights(size: int, sample_rate_hz: int) -> npt.NDArray[np.complex64]:
+    """The K filter's response at each frequency of a real transform of `size` samples: the standard's filters at 48 kHz."""
+    z = np.exp(-2j * np.pi * np.fft.rfftfreq(size, 1 / sample_rate_hz) / RATE_HZ)
+    shelf = (1.53512485958697 - 2.69169618940638 * z + 1.19839281085285 * z**2) / (
+        1 - 1.69065929318241 * z + 0.73248077421585 * z**2
+    )
+    high_pass = (1 - 2 * z + z**2) / (1 - 1.99004745483398 * z + 0.99007225036621 * z**2)
+    response: npt.NDArray[np.complex64] = (shelf * high_pass).astype(np.complex64)
+    return response
+
+
+_cached_weights = functools.lru_cache(maxsize=4)(k_weights)
+
+
+class Meter:
+    """Integrated loudness of everything fed so far. Memory does not grow: energies are kept in a histogram."""
+
+    def __init__(self, channels: int = 2) -> None:
+        self._before: Block = np.zeros((channels, _TAPS), np.float32)
+        """What the filter still remembers."""
+        self._waiting: Block = np.zeros((channels, 0), np.float32)
+        self._hops: deque[float] = deque(maxlen=4)
+        self._counts = np.zeros(_BINS)
+        self._energies = np.zeros(_BINS)
+
+    def feed(self, block: Block) -> None:
+        """Takes samples; whole tenths of a second are measured, the rest waits."""
+        waiting = np.concatenate((self._waiting, block), axis=1)
+        whole = waiting.shape[1] - waiting.shape[1] % _HOP
+        self._waiting = waiting[:, whole:].copy()
+        for start in range(0, whole, 10 * _HOP):
+            self._measure(waiting[:, start : min(whole, start + 10 * _HOP)])
+
+    def _measure(self, block: Block) -> None:
+        known = np.concatenate((self._before, block), axis=1)
+        self._before = known[:, -_TAPS:].copy()
+        size = 1 << (known.shape[1] - 1).bit_length()
+        heard = np.fft.irfft(np.fft.rfft(known, size) * _cached_weights(size, RATE_HZ), size)[:, _TAPS : known.shape[1]]
+        for power in (heard.reshape(heard.shape[0], -1, _HOP).astype(np.float64) ** 2).mean(axis=2).sum(axis=0):
+            self._hops.append(float(power))
+            if len(self._hops) == 4:
+                self._count(sum(self._hops) / 4)
+
+    def _count(self, energy: float) -> None:
+        loudness = _lufs(energy)
+        if loudness > _ABSOLUTE_GATE_LUFS:
+            at = min(_BINS - 1, int((loudness - _ABSOLUTE_GATE_LUFS) * _BINS_PER_LU))
+            self._counts[at] += 1
+            self._energies[at] += energy
+
+    @property
+    def seconds(self) -> float:
+        """How much of what was fed was louder than the gates."""
+        return float(self._counts[self._gate() :].sum()) / 10
+
+    @property
+    def integrated_lufs(self) -> float | None:
+        """Gated as the standard has it; None where nothing was loud enough to count."""
+        if not self._counts.any():
+            return None
+        gate = self._gate()
+        return _lufs(float(self._energies[gate:].sum() / self._counts[gate:].sum()))
+
+    def _gate(self) -> int:
+        """The first bin above both gates."""
+        if not self._counts.any():
+            return 0
+        relative = _lufs(float(self._energies.sum() / self._counts.sum())) - _RELATIVE_GATE_LU
+        return max(0, int((relative - _ABSOLUTE_GATE_LUFS) * _BINS_PER_LU))
+
+
+def _lufs(energy: float) -> float:
+    return -0.691 + 10 * float(np.log10(max(energy, 1e-20)))
+
+
+def integrated_lufs(block: Block) -> float | None:
+    """Loudness of sound that silence surrounds, as a meter of the whole would have it; None for silence."""
+    meter = Meter(block.shape[0])
+    silence = np.zeros((block.shape[0], 3 * _HOP), np.float32)
+    meter.feed(np.concatenate((silence, block, silence, silence[:, : -block.shape[1] % _HOP]), axis=1))
+    return meter.integrated_lufs
+
+
+class Leveller:
+    """Brings sound to a loudness with one gain that moves slowly, so that what is soft within it stays soft.
+
+    It looks `ahead_s` ahead: sound that is no longer comes out at exactly `target_lufs`, as far as the bounds allow. Sound
+    that is longer starts at the loudness of its first `ahead_s` and follows what all of it so far turns out to be.
+    """
+
+    def __init__(
+        self, *, ahead_s: float, most_up_db: float, most_down_db: float, target_lufs: float = TARGET_LUFS
+    ) -> None:
+        self._ahead = round(ahead_s * RATE_HZ / _HOP)
+        self._bounds = (-most_down_db, most_up_db)
+        self._target = target_lufs
+        self._meter = Meter()
+        self._waiting: Block = np.zeros((2, 0), np.float32)
+        self._hops: deque[Block] = deque()
+        self._gain_db: float | None = None
+
+    def push(self, block: Block, *, last: bool = False) -> Block:
+        """Takes samples, gives those whose gain is decided; with `last` all that are left."""
+        waiting = np.concatenate((self._waiting, block), axis=1)
+        whole = waiting.shape[1] - waiting.shape[1] % _HOP
+        out = []
+        for start in range(0, whole, _HOP):
+            hop = waiting[:, start : start + _HOP]
+            self._meter.feed(hop)
+            self._hops.append(hop)
+            if len(self._hops) > self._ahead:
+                out.append(self._levelled())
+        self._waiting = waiting[:, whole:].copy()
+        if last:
+            if self._waiting.shape[1]:
+                self._hops.append(self._waiting)
+                self._waiting = self._waiting[:, :0]
+            while self._hops:
+                out.append(self._levelled())
+        return np.concatenate(out, axis=1) if out else np.zeros((2, 0), np.float32)
+
+    def _levelled(self) -> Block:
+        hop = self._hops.popleft()
+        wanted = self._wanted_db()
+        before = wanted if self._gain_db is None else self._gain_db
+        step = _SLEW_DB_PER_S * _HOP / RATE_HZ
+        self._gain_db = min(before + step, max(before - step, wanted))
+        ramp = np.linspace(before, self._gain_db, hop.shape[1], endpoint=False)
+        levelled: Block = hop * (10 ** (ramp / 20)).astype(np.float32)
+        return levelled
+
+    def _wanted_db(self) -> float:
+        loudness = self._meter.integrated_lufs
+        if loudness is None or (not self._ahead and self._meter.seconds < _SURE_S):
+            return self._gain_db or 0.0
+        return min(self._bounds[1], max(self._bounds[0], self._target - loudness))
+
+
+_SLEW_DB_PER_S = 0.5
+_SURE_S = 3.0
+"""Where nothing is known ahead, this much is heard before the gain moves."""
+
+
+class Limiter:
+    """Turns peaks above a ceiling down, beginning 10 ms before them so that nothing is cut; true peaks, four times oversampled.
+
+    What comes out is up to 22 ms behind what goes in.
+    """
+
+    def __init__(self, ceiling_dbtp: float = CEILING_DBTP) -> None:
+        self._ceiling = 10 ** (ceiling_dbtp / 20)
+        self._held: Block = np.zeros((2, 0), np.float32)
+        """Samples that are not given yet; they begin with a frame."""
+        self._before: Block = np.zeros((2, _REACH), np.float32)
+        """The samples before the first whose peak is not known."""
+        self._measured = 0
+        """How many frames of `_held` have a known peak."""
+        self._needed = [1.0] * (2 * _LOOK)
+        """The gain that each frame's peak asks for, from `2 * _LOOK` frames before the first of `_held`."""
+        self._last_gain = 1.0
+        """The gain of the frame before the first of `_held`."""
+
+    def push(self, block: Block, *, last: bool = False) -> Block:
+        """Takes samples, gives those whose gain is decided; with `last` all that are left."""
+        self._held = np.concatenate((self._held, block), axis=1)
+        length = self._held.shape[1]
+        if last:  # silence behind the end, so that the last frames are decided
+            self._held = np.pad(self._held, ((0, 0), (0, (2 * _LOOK + 3) * FRAME + -length % FRAME)))
+        self._measure()
+        count = len(self._needed) - 4 * _LOOK - 1
+        if count <= 0:
+            return np.zeros((2, 0), np.float32)
+        gains = _smoothed(np.array(self._needed), _LOOK)
+        out = self._held[:, : count * FRAME]
+        if min(self._last_gain, gains[: count + 1].min()) < 1:
+            out = out * ramps(np.concatenate(([self._last_gain], gains[: count + 1])), FRAME)
+        self._last_gain = float(gains[count - 1])
+        self._held = self._held[:, count * FRAME :].copy()
+        self._measured -= count
+        del self._needed[:count]
+        return out[:, :length] if last else out
+
+    def _measure(self) -> None:
+        known = self._measured * FRAME
+        frames = (self._held.shape[1] - known - _REACH) // FRAME
+        if frames <= 0:
+            return
+        new = self._held[:, known : known + frames * FRAME + _REACH]
+        peaks = true_peaks(np.concatenate((self._before, new), axis=1), FRAME)
+        self._needed += np.minimum(1.0, self._ceiling / np.maximum(peaks, 1e-9)).tolist()
+        self._before = self._held[:, known + frames * FRAME - _REACH : known + frames * FRAME].copy()
+        self._measured += frames
+
+
+FRAME = RATE_HZ // 1000
+"""Samples that share a peak."""
+_LOOK = 5
+_REACH = 8
+"""Samples each side that a value between two samples is interpolated from."""
+
+
+def limited(samples: Block, sample_rate_hz: int, ceiling: float) -> Block:
+    """Sound of shape (samples,) at any rate with its true peaks turned down to `ceiling`."""
+    frame = max(_REACH, sample_rate_hz // 1000)
+    edge = np.zeros(_REACH, np.float32)
+    whole = np.concatenate((edge, samples, np.zeros(-len(samples) % frame, np.float32), edge))
+    needed = np.minimum(1.0, ceiling / np.maximum(true_peaks(whole[np.newaxis], frame), 1e-9))
+    if needed.min(initial=1.0) >= 1:
+        return samples
+    gains = _smoothed(np.pad(needed, 2 * _LOOK, constant_values=1.0), _LOOK)
+    turned_down: Block = samples * ramps(np.concatenate(([1.0], gains, [1.0])), frame)[: len(samples)]
+    return turned_down
+
+
+def true_peaks(block: Block, frame: int) -> npt.NDArray[np.float64]:
+    """The highest true peak of each frame over all channels, four times oversampled.
+
+    `block` has `_REACH` samples more before its first frame and behind its last one.
+    """
+    inner = np.abs(block[:, _REACH:-_REACH])
+    peaks = inner.max(axis=0)
+    if 4 * peaks.max(initial=0.0) > 1:  # between samples, speech and music rise by half at most
+        for phase in _PHASES:
+            for channel in block:
+                between = np.abs(np.correlate(channel, phase, "valid"))[1 : len(peaks) + 1]
+                np.maximum(peaks, between, out=peaks)
+    framed: npt.NDArray[np.float64] = peaks.reshape(-1, frame).max(axis=1).astype(np.float64)
+    return framed
+
+
+def _phases() -> list[npt.NDArray[np.float32]]:
+    """Windowed sinc filters that interpolate a quarter, a half and three quarters of a sample later."""
+    phases = []
+    for quarter in (1, 2, 3):
+        at = np.arange(-_REACH + 1, _REACH + 1) - quarter / 4
+        taps = np.sinc(at) * np.cos(np.pi * at / (2 * _REACH)) ** 2
+        phases.append((taps / taps.sum()).astype(np.float32))
+    return phases
+
+
+_PHASES = _phases()
+
+
+def _smoothed(needed: npt.NDArray[np.float64], look: int) -> npt.NDArray[np.float64]:
+    """A gain for all frames but the first and last `2 * look`: never more than needed, changing by little from one to the next."""
+    windows = np.lib.stride_tricks.sliding_window_view
+    lowest = windows(needed, 2 * look + 1).min(axis=1)
+    gains: npt.NDArray[np.float64] = windows(lowest, 2 * look + 1).mean(axis=1)
+    return gains
+
+
+def ramps(gains: npt.NDArray[np.float64], frame: int) -> Block:
+    """A gain a sample for all frames but the first and the last of `gains`, without a step and nowhere above the frame's own."""
+    edges = np.minimum(gains[:-1], gains[1:])
+    count = len(edges) - 1
+    sloped: Block = np.interp(np.arange(count * frame) / frame, np.arange(count + 1), edges).astype(np.float32)
+    return sloped
