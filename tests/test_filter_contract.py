@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "translate": ("--engine", "stub", "--to", "es"),
     "dub": ("--engine", "stub"),
     "subtitle": ("--format", "ndjson"),
+    "mux": ("-o", f"{tempfile.mkdtemp()}/{{session}}.mka"),
 }
 """What each filter needs to run without models."""
 

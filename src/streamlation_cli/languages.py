@@ -130,10 +130,12 @@ zu zul Zulu
 
 _NAMES: dict[str, str] = {}
 _CODES: dict[str, str] = {}
+_LONG: dict[str, str] = {}
 for _line in _TABLE.split("\n"):
     if _line:
         _code, _long, _name, *_others = _line.split()
         _NAMES[_code] = _name.replace("_", " ")
+        _LONG[_code] = _long
         _CODES.update(dict.fromkeys((_code, _long, *_others), _code))
 _BY_NAME = {name.lower(): code for code, name in _NAMES.items()}
 
@@ -150,6 +152,17 @@ def primary(tag: str) -> str:
     if first in ("und", "mis", "zxx", "mul"):
         return ""
     return _CODES.get(first) or _BY_NAME.get(tag.strip().lower()) or first
+
+
+def iso639_2(tag: str) -> str:
+    """The code of three letters (ISO 639-2/T) that containers want; `und` for an unknown language.
+
+    >>> iso639_2("pt-BR"), iso639_2("German"), iso639_2("haw"), iso639_2(""), iso639_2("tlh"), iso639_2("x1")
+    ('por', 'deu', 'haw', 'und', 'tlh', 'und')
+    """
+    short = primary(tag)
+    code = _LONG.get(short, short)
+    return code if len(code) == 3 and code.isascii() and code.isalpha() else "und"
 
 
 def same(one: str, other: str) -> bool:

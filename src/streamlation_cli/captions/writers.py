@@ -117,7 +117,7 @@ class SrtWriter:
         """The numbered block and the blank line after it."""
         self._number += 1
         times = f"{clock(caption.start_ms, ',')} --> {clock(caption.end_ms, ',')}"
-        text = "\n".join(map(_srt_text, caption.lines))
+        text = "\n".join(map(srt_text, caption.lines))
         return f"{self._number}\n{times}\n{text}\n\n"
 
 
@@ -125,7 +125,8 @@ class SrtWriter:
 _SRT_MARKUP = re.compile(r"<(?=[/a-zA-Z])|\{(?=\\)|-(?=->|>)")
 
 
-def _srt_text(line: str) -> str:
+def srt_text(line: str) -> str:
+    """A line of plain text as SubRip has it."""
     return _SRT_MARKUP.sub(lambda match: match[0] + WORD_JOINER, line)
 
 
@@ -146,9 +147,9 @@ class VttWriter:
         if self._words and caption.words:
             text = self._timed(caption)
         else:
-            text = "\n".join(map(_vtt_text, caption.lines))
+            text = "\n".join(map(vtt_text, caption.lines))
         if caption.speaker:
-            text = f"<v {_vtt_text(caption.speaker)}>{text}"
+            text = f"<v {vtt_text(caption.speaker)}>{text}"
         return f"{clock(caption.start_ms)} --> {clock(caption.end_ms)}\n{text}\n\n"
 
     def _timed(self, caption: Caption) -> str:
@@ -161,14 +162,15 @@ class VttWriter:
                 if word and last < word.start_ms < caption.end_ms:
                     last = word.start_ms
                     spaces = text[: len(text) - len(text.lstrip())]
-                    line += f"{spaces}<{clock(last)}>{_vtt_text(text.lstrip())}"
+                    line += f"{spaces}<{clock(last)}>{vtt_text(text.lstrip())}"
                 else:
-                    line += _vtt_text(text)
+                    line += vtt_text(text)
             lines.append(line)
         return "\n".join(lines)
 
 
-def _vtt_text(line: str) -> str:
+def vtt_text(line: str) -> str:
+    """A line of plain text as WebVTT has it."""
     # Many players, and our reader, take `{\an8}` for an ASS tag here too.
     line = line.replace("{\\", "{" + WORD_JOINER + "\\")
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

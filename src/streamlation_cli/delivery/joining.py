@@ -64,7 +64,8 @@ class Settings:
     """What a presentation is made of."""
 
     mix: str = "replace"
-    """What is under the voice: `replace`, nothing; `duck`, the original turned down."""
+    """As `dub` has it."""
+    keep_side: str = "left"
     duck_db: float = 12.0
     limits: Limits = field(default_factory=Limits)
     """How captions read."""
@@ -274,10 +275,14 @@ class Joiner:
         if self._dubs and self._under is not None:
             raise UsageError("two dubbed languages cannot be mixed with one original; say --mix replace")
         encoder = SoundEncoder(
-            self._takes.encoder, 1 if self._under is None else 2, name=f"dub-{language or 'und'}", language=language,
+            self._takes.encoder, 2, name=f"dub-{language or 'und'}", language=language,
             title="Dubbed", default=not self._dubs,
         )  # fmt: skip
-        lane = DubLane(encoder, self._under, self._settings.duck_db, self.counters, self._header.start_ms)
+        settings = self._settings
+        lane = DubLane(
+            encoder, self._under, self.counters, self._header.start_ms, mix=settings.mix, keep_side=settings.keep_side,
+            duck_db=settings.duck_db, live=self._live,
+        )  # fmt: skip
         self._dubs[language] = lane
         return lane
 
@@ -314,8 +319,8 @@ class Joiner:
             default = not self._dubs and lane is captions[0] and lane is not source
             lane.track = dataclasses.replace(lane.track, default=default)
         lanes += captions
-        if not lanes:
-            raise DataError(f"{header.session}: there is nothing to write: no packets, no speech, no captions")
+        if not lanes and (header.audio is not None or header.video is not None):
+            raise DataError(f"{header.session}: there is nothing to write: no packets, no speech, no text")
         self._lanes = lanes
         self.tracks = tuple(lane.track for lane in lanes)
 

@@ -275,21 +275,17 @@ class SoundLane:
 
 
 class DubLane:
-    """Speech on the media's timeline, over silence or over the original."""
+    """Speech on the media's timeline, alone or with the original."""
 
     def __init__(
-        self,
-        encoder: SoundEncoder,
-        sound: OriginalSound | None,
-        duck_db: float,
-        counters: dict[str, int],
-        start_ms: int = 0,
-    ) -> None:
+        self, encoder: SoundEncoder, sound: OriginalSound | None, counters: dict[str, int], start_ms: int = 0, *,
+        mix: str, keep_side: str, duck_db: float, live: bool,
+    ) -> None:  # fmt: skip
         self.track = encoder.track
         self._encoder = encoder
         self._sound = sound
         self._bed = None if sound is None else Padded(_after(sound, start_ms))
-        self._dub = DubTrack([encoder], self._bed, duck_db)
+        self._dub = DubTrack([encoder], self._bed, duck_db, mix=mix, keep_side=keep_side, live=live)
         self._counters = counters
         self._start_ms = start_ms
         self._settled_ms = 0

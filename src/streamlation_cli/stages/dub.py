@@ -55,11 +55,11 @@ class Options(StubOptions):
     voices: bool = option("--voices", False, help="list the voices that are here")
     from_: str = option("--from", "auto", metavar="LANG", shared=True, help="spoken language, or auto to detect it")
     mix: str = option(
-        "--mix", "replace", choices=("replace", "duck", "keep"),
+        "--mix", "replace", choices=("replace", "duck", "keep"), shared=True,
         help="replace: the voice alone; duck: over the original, turned down; keep: original and voice on a side each",
     )  # fmt: skip
     keep_side: str = option(
-        "--keep-side", "left", choices=("left", "right"), help="with --mix keep: the original's side"
+        "--keep-side", "left", choices=("left", "right"), shared=True, help="with --mix keep: the original's side"
     )
     live: bool = option(
         "--live", False, shared=True, help="work on speech while it is spoken: say what is known before it is final"
@@ -69,7 +69,13 @@ class Options(StubOptions):
         help="with --live: how much later than its source a sentence may begin before it is left out",
     )  # fmt: skip
     duck_db: float = option(
-        "--duck-db", 12.0, metavar="DB", minimum=3, maximum=60, help="how far the original goes down under the voice"
+        "--duck-db",
+        12.0,
+        metavar="DB",
+        minimum=3,
+        maximum=60,
+        shared=True,
+        help="how far the original goes down under the voice",
     )
     no_cache: bool = option("--no-cache", False, shared=True, help="neither read nor write what engines made before")
     device: str = option("--device", "auto", choices=("auto", "cpu", "cuda"), shared=True, help="where engines run")

@@ -1,8 +1,9 @@
 """Runs the whole chain in one process: input to captions and a dubbed track.
 
-The same stages as the pipe `ingest | normalize | transcribe | translate | dub | subtitle`, a thread each with bounded
+The same stages as the pipe `ingest | normalize | transcribe | translate | dub | subtitle | mux`, a thread each with bounded
 queues between them, and the same bytes out. The extension of each `-o` says what is written: srt, vtt, ass and txt
-are captions, wav, flac, m4a, mp3 and opus the dubbed track, ndjson the records. Without `--to` the captions are in the
+are captions, wav, flac, m4a, mp3 and opus the dubbed track, mp4, mkv, webm, mov, m4v, ts and mka the original with the dubbed track
+and captions in it (see `mux`), ndjson the records. Without `--to` the captions are in the
 spoken language; without `-o` the records go to standard output. With `--live` a terminal shows what is said, its translation and
 how late they are, in place.
 
@@ -17,6 +18,7 @@ Examples:
 
 \b
   streamlation run talk.mp4 --to pt -o talk.pt.srt -o talk.pt.wav
+  streamlation run talk.mp4 --to pt -o talk.pt.mp4
   streamlation run *.mp3 --to es -o '{session}.es.vtt'
   streamlation run rtmp://localhost/live/key --live --to pt
 """
@@ -46,10 +48,11 @@ from ..sessions import Stage, by_session
 from ..view import View
 from . import BY_NAME
 
-CHAIN = ("ingest", "normalize", "transcribe", "translate", "dub", "subtitle")
+CHAIN = ("ingest", "normalize", "transcribe", "translate", "dub", "subtitle", "mux")
 """The stages in the order records go through them."""
 
 AUDIO = ("wav", "flac", "m4a", "mp3", "opus")
+MEDIA = ("mp4", "mkv", "webm", "mov", "m4v", "ts", "mka")
 RECORDS = ("ndjson", "jsonl")
 
 _OWN = {"--output", "--session", "--keep-packets", "--keep-audio", "--pairs", "--voices"}
@@ -130,6 +133,7 @@ class _Outputs:
             raise UsageError("run: no input; name at least one file or address")
         self.captions: list[str] = []
         self.audio: list[str] = []
+        self.media: list[str] = []
         self.records: list[str] = []
         for name in options.output:
             self._kind(name).append(name)
@@ -141,10 +145,11 @@ class _Outputs:
         if name == STDOUT:
             return self.captions
         extension = Path(name).suffix.lower().lstrip(".")
-        for extensions, kind in ((FORMATS, self.captions), (AUDIO, self.audio), (RECORDS, self.records)):
+        kinds = ((FORMATS, self.captions), (AUDIO, self.audio), (MEDIA, self.media), (RECORDS, self.records))
+        for extensions, kind in kinds:
             if extension in extensions:
                 return kind
-        known = ", ".join(FORMATS + AUDIO + RECORDS)
+        known = ", ".join(FORMATS + AUDIO + MEDIA + RECORDS)
         raise UsageError(f"-o {name}: the extension says what to write, and it must be one of {known}")
 
 
@@ -158,7 +163,14 @@ def _stages(options: Any, chain: Chain, outputs: _Outputs) -> tuple[list[tuple[s
                 given[stage][field] = value
     of = {stage: settings(stage, BY_NAME[stage].module().Options, given[stage], chain.profile) for stage in CHAIN}
     of["subtitle"] = dataclasses.replace(of["subtitle"], output=tuple(outputs.captions))
-    of["dub"] = dataclasses.replace(of["dub"], output=tuple(outputs.audio))
+    of["mux"] = dataclasses.replace(of["mux"], output=tuple(outputs.media))
+    # Without a file of its own `dub` mixes nothing: `mux` does.
+    of["dub"] = dataclasses.replace(
+        of["dub"], output=tuple(outputs.audio), mix=of["dub"].mix if outputs.audio else "replace"
+    )
+    if outputs.media:
+        of["ingest"] = dataclasses.replace(of["ingest"], video=True)
+        of["normalize"] = dataclasses.replace(of["normalize"], keep_packets=True)
     if outputs.audio and of["dub"].mix != "replace":
         of["normalize"] = dataclasses.replace(of["normalize"], keep_packets=True)
 
@@ -171,8 +183,9 @@ def _stages(options: Any, chain: Chain, outputs: _Outputs) -> tuple[list[tuple[s
     live = of["transcribe"].live
     chosen = ["normalize", "transcribe"]
     chosen += ["translate"] if of["translate"].to else []
-    chosen += ["dub"] if outputs.audio else []
+    chosen += ["dub"] if outputs.audio or (outputs.media and of["translate"].to) else []
     chosen += ["subtitle"] if outputs.captions else []
+    chosen += ["mux"] if outputs.media else []
     stages: list[tuple[str, Stage]] = [
         ("ingest", lambda _: merge_live(sources) if live else merge(sources, options.jobs))
     ]

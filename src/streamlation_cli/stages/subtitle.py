@@ -34,17 +34,15 @@ from dataclasses import dataclass
 
 from .. import stdio
 from ..artefacts import STDOUT, Targets
-from ..captions.settings import FORMATS, Limits, format_of
+from ..captions.settings import FORMATS, LayoutOptions, Limits, format_of
 from ..errors import UsageError
 from ..options import option
 from ..records import Header, StreamRecord
 from ..sessions import Stage, by_session
 
-_DEFAULT = Limits()
-
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(LayoutOptions):
     """What to show, how it must read, and where it goes."""
 
     output: tuple[str, ...] = option(
@@ -67,27 +65,6 @@ class Options:
         help="with --live: lines that fill and scroll up, or captions that come up whole",
     )  # fmt: skip
     words: bool = option("--words", False, help="highlight word by word (WebVTT timestamps, ASS karaoke)")
-    max_chars: int = option(
-        "--max-chars", _DEFAULT.max_chars, metavar="N", minimum=8, maximum=500, help="most characters in a line"
-    )
-    max_lines: int = option(
-        "--max-lines", _DEFAULT.max_lines, metavar="N", minimum=1, maximum=8, help="most lines in a caption"
-    )
-    max_cps: float = option(
-        "--max-cps", _DEFAULT.max_cps, metavar="N", minimum=1, maximum=1000, help="most characters a second"
-    )
-    min_duration: float = option(
-        "--min-duration", _DEFAULT.min_duration_ms / 1000, metavar="SECONDS", minimum=0.05, maximum=60,
-        help="least time that a caption is shown",
-    )  # fmt: skip
-    max_duration: float = option(
-        "--max-duration", _DEFAULT.max_duration_ms / 1000, metavar="SECONDS", minimum=0.1, maximum=600,
-        help="most time that a caption is shown",
-    )  # fmt: skip
-    min_gap: float = option(
-        "--min-gap", _DEFAULT.min_gap_ms / 1000, metavar="SECONDS", minimum=0, maximum=10,
-        help="least time between two captions",
-    )  # fmt: skip
 
 
 def takes_stdout(options: Options) -> bool:
@@ -148,17 +125,7 @@ def _format_of(name: str, options: Options) -> str:
 
 
 def _limits(options: Options) -> Limits:
-    if options.min_duration > options.max_duration:
-        raise UsageError(
-            f"--min-duration {options.min_duration:g} is more than --max-duration {options.max_duration:g}"
-        )
-    if options.text == "both" and options.max_lines < 2:
+    limits = options.limits()
+    if options.text == "both" and limits.max_lines < 2:
         raise UsageError("--text both needs a line for each language: give --max-lines 2 or more")
-    return Limits(
-        max_chars=options.max_chars,
-        max_lines=options.max_lines,
-        max_cps=options.max_cps,
-        min_duration_ms=round(options.min_duration * 1000),
-        max_duration_ms=round(options.max_duration * 1000),
-        min_gap_ms=round(options.min_gap * 1000),
-    )
+    return limits

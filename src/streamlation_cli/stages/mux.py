@@ -1,0 +1,107 @@
+"""Joins the original's packets, dubbed speech and captions into a file that players play: mp4, mkv, webm and others.
+
+The extension of each `-o` says what is written: mp4, m4v, mov, mkv, webm, ts, or without a picture m4a, mka. With `-o -` a
+stream goes to standard output, as --format says. Every record passes on.
+
+The picture is copied, never encoded anew, and so is the original sound where the file's format takes it; else it is encoded
+(AAC, in WebM Opus). The dubbed voice is a track of its own and plays unless the viewer chooses the original, which is the
+second one; --mix says what is heard under the voice. Each language that the records carry is a caption track: mov_text in MP4,
+SubRip in Matroska (--captions ass for ASS), WebVTT in WebM. A translation without a dubbed track is shown from the start,
+other captions when they are switched on. An input without a picture gives a file without one.
+
+The records must hold the packets: `ingest --video` has those of the picture, `normalize --keep-packets` keeps those of the
+sound; `run -o talk.pt.mp4` sees to both.
+
+A file is written as `NAME.part` and renamed when it is whole. Packets wait for the words that were said in them in a temporary
+file (TMPDIR), so memory does not grow with the length.
+
+Examples:
+
+\b
+  streamlation ingest talk.mp4 --video | streamlation normalize --keep-packets | streamlation transcribe |
+    streamlation translate --to pt | streamlation dub | streamlation mux -o talk.pt.mp4 > /dev/null
+  streamlation mux -o talk.pt.mkv --captions ass --mix duck < log.ndjson > /dev/null
+  streamlation mux -o - < log.ndjson | mpv -
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..artefacts import STDOUT, Targets
+from ..captions.settings import LayoutOptions
+from ..errors import UsageError
+from ..options import option
+from ..records import Header, StreamRecord, ends_session
+from ..sessions import Stage, by_session
+
+if TYPE_CHECKING:
+    from ..delivery.session import Muxing
+
+STAGE = "mux"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(LayoutOptions):
+    """What is written, and what is in it."""
+
+    output: tuple[str, ...] = option(
+        "--output", (), short="-o", metavar="FILE", repeatable=True,
+        help="file to write; its extension decides the format, {session} in it becomes the session's name, - is standard output",
+    )  # fmt: skip
+    format: str = option("--format", "mpegts", choices=("mpegts", "matroska"), help="format of standard output")
+    mix: str = option(
+        "--mix", "replace", choices=("replace", "duck", "keep"), shared=True,
+        help="replace: the voice alone; duck: over the original, turned down; keep: original and voice on a side each",
+    )  # fmt: skip
+    keep_side: str = option(
+        "--keep-side", "left", choices=("left", "right"), shared=True, help="with --mix keep: the original's side"
+    )
+    duck_db: float = option(
+        "--duck-db", 12.0, metavar="DB", minimum=3, maximum=60, shared=True,
+        help="how far the original goes down under the voice",
+    )  # fmt: skip
+    captions: str = option(
+        "--captions", "auto", choices=("auto", "subrip", "ass", "none"),
+        help="caption tracks: what the file's format usually has, SubRip or ASS in Matroska, or none",
+    )  # fmt: skip
+    burn_in: bool = option("--burn-in", False, help="draw captions into the picture (refused: the picture is copied)")
+
+
+def takes_stdout(options: Options) -> bool:
+    """Whether standard output gets the media."""
+    return STDOUT in options.output
+
+
+def stage(options: Options) -> Stage:
+    """Joins each session into its files; raises UsageError at once where the options make no sense."""
+    from ..delivery.session import Muxing, destination
+
+    if not options.output:
+        raise UsageError("mux: say where to: -o FILE, or -o - for standard output")
+    if options.burn_in:
+        raise UsageError(
+            "--burn-in: the picture is copied as it is, and nothing here can draw into it; the captions are tracks that players "
+            "show, and `ffmpeg -i IN -vf subtitles=CAPTIONS.srt OUT` burns in what `subtitle` writes"
+        )
+    options.limits()
+    outputs = [(Targets(name), destination(name, options)) for name in dict.fromkeys(options.output)]
+
+    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+        open_sessions: dict[str, Muxing] = {}
+
+        def make(header: Header) -> Muxing:
+            return open_sessions.setdefault(header.session, Muxing(header, options, outputs))
+
+        try:
+            for record in by_session(STAGE, make)(records):
+                if ends_session(record) and record.session in open_sessions:
+                    open_sessions.pop(record.session).abandon()  # what is not whole by now never will be
+                yield record
+        finally:
+            for session in open_sessions.values():
+                session.abandon()
+
+    return run
