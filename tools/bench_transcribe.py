@@ -234,9 +234,11 @@ def compare(folder: Path, rounds: int = 3, model: str = "base") -> dict[str, Any
             runs[program].append(run_worker(program, weights, folder))
     runs["sequential"] = [run_worker("sequential", weights, folder)]
     long = {recording.name for recording in chosen if recording.long}
-    figures: dict[str, Any] = {"long_seconds": seconds, "words": Counter(), "programs": {}}
+    words: Counter[str] = Counter()
     for recording in chosen:
-        figures["words"][recording.language] += len(normalized(recording.reference).split())
+        words[recording.language] += len(normalized(recording.reference).split())
+    # A plain dict: `asdict` cannot copy a Counter.
+    figures: dict[str, Any] = {"long_seconds": seconds, "words": dict(words), "programs": {}}
     for program, done in runs.items():
         figures["programs"][program] = {
             "wall_s": [sum(r["wall_s"] for r in run["results"] if r["name"] in long) for run in done],
