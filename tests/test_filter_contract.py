@@ -22,6 +22,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "translate": ("--engine", "stub", "--to", "es"),
     "dub": ("--engine", "stub"),
     "subtitle": ("--format", "ndjson"),
+    "serve": ("--bind", "0", "-q"),
     "mux": ("-o", f"{tempfile.mkdtemp()}/{{session}}.mka"),
 }
 """What each filter needs to run without models."""

@@ -40,6 +40,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("translate", "filter", "translate transcripts, a whole sentence at a time"),
     Verb("dub", "filter", "speak translations on the source's times; write an audio track"),
     Verb("subtitle", "filter", "lay text out as readable captions: SRT, VTT, ASS, text or cues"),
+    Verb("serve", "filter", "serve a page with live captions to browsers"),
     Verb("mux", "filter", "join picture, sound, speech and captions into mp4, mkv, webm and others"),
     Verb("run", "chain", "the whole chain in one process: input to captions and a dubbed track"),
     Verb("models", "tool", "list, pull, verify, locate and bundle model weights"),

@@ -1,0 +1,268 @@
+// The page: what the server tells, shown; what the viewer chooses, kept.
+
+import { Feed } from "./feed.js";
+import { Figures } from "./figures.js";
+import { Log } from "./log.js";
+import { Settings } from "./settings.js";
+import { Texts } from "./texts.js";
+import { Window } from "./window.js";
+
+const SILENT_MS = 6000;  // a live source says something each second: after so long without, it is not well
+
+const $ = (id) => document.getElementById(id);
+const names = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
+
+class Page {
+  constructor() {
+    this.sessions = new Map();  // name → {texts, state, heardAt}
+    this.name = "";
+    this.paused = false;
+    this.line = { up: false, reason: "" };
+    this.stopped = false;
+    this.first = new Window($("first"));
+    this.second = new Window($("second"));
+    this.log = new Log($("log"), $("lines"), $("to-end"));
+    this.figures = new Figures();
+    this.settings = new Settings({ language: () => this.render(), cycle: () => this.cycle() });
+    $("session").addEventListener("change", () => this.choose($("session").value));
+    $("language").addEventListener("change", () => {
+      this.settings.set("captions", $("language").value);
+      this.render();
+    });
+    for (const action of ["pause", "stop"]) { $(action).addEventListener("click", () => this.control(action)); }
+    this.feed = new Feed((message) => this.take(message), (line) => this.onLine(line));
+    this.feed.connect();
+    setInterval(() => this.say(), 1000);
+    this.askRole();
+  }
+
+  get session() { return this.sessions.get(this.name); }
+
+  async askRole() {
+    const status = await fetch("status").then((answer) => (answer.ok ? answer.json() : null), () => null);
+    $("control").hidden = status?.role !== "control";
+  }
+
+  async control(action) {
+    if (action === "stop" && !confirm("Stop for everyone? The program ends.")) { return; }
+    const name = action === "pause" && this.paused ? "resume" : action;
+    this.stopped = this.stopped || name === "stop";
+    await fetch(`control/${name}`, { method: "POST" });
+  }
+
+  take(message) {
+    if (message.snapshot) {
+      this.sessions.clear();
+      this.paused = message.snapshot.paused;
+      for (const record of message.snapshot.records) { this.see(record, true); }
+      for (const state of message.snapshot.sessions) { this.of(state.session).state = state; }
+      this.offer();
+      this.render();
+      return;
+    }
+    if (message.record) { this.see(message.record, false); }
+    if (message.state) {
+      const session = this.of(message.state.session);
+      const before = JSON.stringify(session.state?.captions);
+      session.state = message.state;
+      session.heardAt = performance.now();
+      if (before !== JSON.stringify(message.state.captions)) { this.offer(); }
+    }
+    if (message.paused !== undefined) { this.paused = message.paused; }
+    this.say();
+  }
+
+  of(name) {
+    if (!this.sessions.has(name)) {
+      this.sessions.set(name, { texts: new Texts(), state: null, heardAt: performance.now(), languages: "" });
+      this.offerSessions();
+    }
+    return this.sessions.get(name);
+  }
+
+  see(record, quietly) {
+    if (record.type === "header") { this.sessions.delete(record.session); }
+    const session = this.of(record.session);
+    session.heardAt = performance.now();
+    const key = session.texts.see(record);
+    if (quietly || record.session !== this.name) { return; }
+    if (record.type === "header") { this.render(); }
+    const keys = [...session.texts.streams.keys()].join();
+    if (keys !== session.languages) {
+      session.languages = keys;
+      this.offer();
+      this.render();
+    } else if (key || record.type === "eos" || record.type === "error") {
+      this.show(key);
+    }
+  }
+
+  offerSessions() {
+    const list = [...this.sessions.keys()];
+    $("session").replaceChildren(...list.map((name) => new Option(name, name, false, name === this.name)));
+    $("session-choice").hidden = list.length < 2;
+    if (!this.sessions.has(this.name)) {
+      const wanted = decodeURIComponent(location.hash.slice(1));
+      this.choose(list.includes(wanted) ? wanted : list[0]);
+    }
+  }
+
+  choose(name) {
+    this.name = name;
+    $("session").value = name;
+    if (this.sessions.size > 1) { history.replaceState(null, "", `#${encodeURIComponent(name)}`); }
+    this.offer();
+    this.render();
+  }
+
+  // The captions there are to choose from: each language, and a translation with the original under it.
+  offer() {
+    const streams = this.session?.texts.streams ?? new Map();
+    const original = streams.get("original");
+    const choices = [];
+    for (const [key, stream] of streams) {
+      if (stream.kind === "translation") {
+        if (original) { choices.push([`${key}+original`, `${nameOf(stream.language)} and original`]); }
+        choices.push([key, nameOf(stream.language)]);
+      }
+    }
+    if (original) { choices.push(["original", `${nameOf(original.language)} (original)`]); }
+    if (streams.has("captions") && !choices.length) { choices.push(["captions", nameOf(streams.get("captions").language)]); }
+    choices.push(["none", "None"]);
+    const wanted = this.settings.get("captions");
+    const kept = choices.some(([value]) => value === wanted) ? wanted : choices[0][0];
+    $("language").replaceChildren(...choices.map(([value, text]) => new Option(text, value, false, value === kept)));
+    this.figures.downloads(this.name, this.session?.state?.captions ?? []);
+  }
+
+  cycle() {
+    const select = $("language");
+    select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
+    select.dispatchEvent(new Event("change"));
+  }
+
+  chosen() {
+    const [first, second] = $("language").value.split("+");
+    const streams = this.session?.texts.streams;
+    return { firstKey: first, secondKey: second, first: streams?.get(first), second: streams?.get(second) };
+  }
+
+  // Everything anew: another session, another choice, a snapshot.
+  render() {
+    const { first, second } = this.chosen();
+    this.first.clear();
+    this.second.clear();
+    $("second").hidden = !second;
+    this.log.fill(first, Boolean(second));
+    this.announced = first?.finals.length ? first.finals.at(-1) : null;
+    $("spoken").replaceChildren();
+    $("spoken").lang = first?.language ?? "";
+    this.show(null);
+    this.say();
+  }
+
+  // What is on screen now.
+  show(key) {
+    const { firstKey, secondKey, first, second } = this.chosen();
+    if (firstKey === "captions") {
+      this.showCaption();
+    } else {
+      if (!key || key === firstKey) { showStream(this.first, first); }
+      if (!key || key === secondKey) { showStream(this.second, second); }
+    }
+    this.log.add(first, Boolean(second));
+    this.announce(first);
+    const nothing = !this.session || [...this.session.texts.streams.values()].every((s) => !s.finals.length && !s.open.size);
+    $("waiting").hidden = !nothing || Boolean(this.session?.texts.cue);
+  }
+
+  showCaption() {
+    const cue = this.session?.texts.cue;
+    if (!cue) { this.first.clear(); return; }
+    const last = cue.lines.length - 1;
+    this.first.show(cue.lines.map((line, at) => (at === last ? committed(line, cue.firm) : [line, ""])), cue.language);
+  }
+
+  // Screen readers are read what is final, once, in the language that is chosen.
+  announce(stream) {
+    if (!stream?.finals.length) { return; }
+    const from = this.announced ? stream.finals.lastIndexOf(this.announced) + 1 : 0;
+    for (const line of stream.finals.slice(from)) {
+      const element = document.createElement("p");
+      element.lang = line.language;
+      element.textContent = line.text;
+      $("spoken").append(element);
+      this.announced = line;
+    }
+    while ($("spoken").childElementCount > 3) { $("spoken").firstElementChild.remove(); }
+  }
+
+  onLine(line) {
+    this.line = line;
+    if (line.up) { this.askRole(); }
+    this.say();
+  }
+
+  // How it is going, in words.
+  say() {
+    const session = this.session;
+    const state = session?.state;
+    $("name").textContent = this.name || "Live captions";
+    document.title = this.name ? `${this.name} – live captions` : "Live captions";
+    const over = state && state.state !== "running";
+    const silent = state?.live && !over && this.line.up ? performance.now() - session.heardAt : 0;
+    let text = "Waiting for the first session…";
+    let is = "";
+    if (state) {
+      text = state.text;
+      is = over || !state.live ? "" : "live";
+      if (state.lag_ms !== null && !over) { text += ` · ${(state.lag_ms / 1000).toFixed(1)} s behind`; }
+      if (state.reconnects && !over) { text += ` · reconnected ${times(state.reconnects)}`; }
+    }
+    let trouble = state?.trouble ? state.text : "";
+    if (silent > SILENT_MS) { trouble = `Nothing has come from the source for ${Math.round(silent / 1000)} seconds.`; }
+    if (this.paused) { text = "Captions are paused"; is = ""; }
+    if (!this.line.up) {
+      const lost = {
+        "": "Connecting…",
+        lost: over || this.stopped ? "The server has ended." : "The connection is lost; trying again.",
+        token: "This page is open only to those who have its whole address, with the token.",
+      }[this.line.reason];
+      text = lost;
+      is = "";
+      trouble = this.line.reason && !over && !this.stopped ? lost : trouble;
+    }
+    if (trouble) { is = "trouble"; }
+    put($("state"), trouble ? "Trouble" : text);
+    $("state").dataset.is = is;
+    $("trouble").hidden = !trouble;
+    put($("trouble"), trouble);
+    put($("pause"), this.paused ? "Resume captions for everyone" : "Pause captions for everyone");
+    this.figures.show(state);
+  }
+}
+
+function showStream(window, stream) {
+  if (!stream) { return; }
+  for (const line of stream.finals.slice(-2)) { window.say(line.id, line.text, "", line.language); }
+  for (const [id, { firm, maybe, language }] of stream.open) { window.say(id, firm, maybe, language); }
+}
+
+// A line and the committed words of it: what comes after them may still change.
+function committed(line, firm) {
+  if (!firm) { return [line, ""]; }
+  const at = line.startsWith(firm) ? firm.length : line.length;
+  return [line.slice(0, at), line.slice(at)];
+}
+
+function nameOf(language) {
+  if (!language) { return "Captions"; }
+  try { return names.of(language); } catch { return language; }
+}
+
+function times(count) { return count === 1 ? "once" : `${count} times`; }
+
+// Text is written only where it is another: a live region reads out whatever is written.
+function put(element, text) { if (element.textContent !== text) { element.textContent = text; } }
+
+new Page();

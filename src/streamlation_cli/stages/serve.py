@@ -1,0 +1,110 @@
+"""Serves a page with live captions to any browser, and passes the records on.
+
+The page shows what is said and its translation while it is spoken, in large type, how late it is, and in words what goes
+wrong. It takes the records of any live chain, of a log, or captions as `cue` records. Several sessions may be served at once.
+
+The address is printed on stderr. By default only this machine can open it. `--bind 0.0.0.0:8080` serves everyone on the
+network; viewing then takes a token: `--token`, or one that is made and is part of the printed address. A second one,
+for control, lets its holder pause the captions for everyone, and stop the process.
+
+Beside the page: `/status` (JSON), `/stream` (WebSocket) and `/events` (server-sent events) with the records as they come,
+and all captions so far as `/captions/SESSION/LANGUAGE.srt` and `.vtt`.
+
+When its input has ended, `serve` ends too where the records are passed on; where standard output is a terminal it goes on
+until it is interrupted, so that a finished session can be read. `--linger` says how long.
+
+Examples:
+
+\b
+  streamlation ingest rtmp://localhost/live/talk | streamlation normalize | streamlation transcribe --live |
+    streamlation translate --live --to pt | streamlation serve
+  streamlation serve --bind 0.0.0.0:8080 --linger 3600 < log.ndjson > /dev/null
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .. import stdio
+from ..options import option
+from ..records import StreamRecord
+from ..sessions import Stage
+
+logger = logging.getLogger("streamlation.serve")
+
+_TICK_S = 0.1
+"""How soon a signal is noticed while nothing comes any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where to serve, and to whom."""
+
+    bind: str = option(
+        "--bind", "127.0.0.1:8080", metavar="HOST:PORT",
+        help="address to serve on; 0.0.0.0 is every network, port 0 any free one",
+    )  # fmt: skip
+    token: str = option(
+        "--token", "", metavar="TOKEN",
+        help="what viewers must have in the address; made where others than this machine are served",
+    )  # fmt: skip
+    control_token: str = option(
+        "--control-token", "", metavar="TOKEN", help="what it takes to pause and stop; made where it is not given"
+    )
+    audit_log: str = option(
+        "--audit-log", "", metavar="FILE", help="append a JSON line for each request and what was decided"
+    )
+    linger: float | None = option(
+        "--linger", None, metavar="SECONDS", minimum=0, kind=float,
+        help="go on serving so long after the input has ended; without it until interrupted on a terminal, else not at all",
+    )  # fmt: skip
+
+
+def stage(options: Options) -> Stage:
+    """Serves what passes by; raises UsageError for an address that is none, Unavailable where it cannot be served on."""
+    from ..engines import needs_extra
+    from ..serving.server import Server, parse_bind
+
+    host, port = parse_bind(options.bind)
+    with needs_extra("serve"):
+        from ..serving.access import Access, Audit, Guard
+        from ..serving.board import Board
+        from ..serving.pages import Pages
+
+    linger_s = options.linger if options.linger is not None else (float("inf") if stdio.stdout_is_terminal() else 0.0)
+
+    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+        board = Board()
+        access = Access(host, options.token, options.control_token, Audit(options.audit_log))
+        routes = Pages(board, _stop).routes()
+        try:
+            with Server(
+                host, port, routes=routes, guard=lambda app: Guard(app, access), before_stop=board.close
+            ) as server:
+                _announce(server.address, access.view_token, access.control_token)
+                for record in records:
+                    board.see(record)
+                    yield record
+                until_s = time.monotonic() + linger_s
+                while time.monotonic() < until_s and not stdio.interrupt_requested():
+                    time.sleep(_TICK_S)
+        finally:
+            access.audit.close()
+
+    return run
+
+
+def _announce(address: str, view_token: str, control_token: str) -> None:
+    # Of the level that is shown unless -q asks for errors only: without the address there is nothing to open.
+    logger.warning("%s", f"{address}/?token={view_token}" if view_token else f"{address}/")
+    logger.warning("%s (with pause and stop)", f"{address}/?token={control_token}")
+
+
+def _stop() -> None:
+    """As if somebody had pressed Ctrl-C: everything ends in its order, and what was done is kept."""
+    os.kill(os.getpid(), signal.SIGINT)
