@@ -40,7 +40,7 @@ class Container:
 
 
 _IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video"})
-_HEARD_IN_MP4 = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus", "flac", "alac"})
+_HEARD_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 _MP4 = Container(
     muxer="mp4", video=_IN_MP4, audio=_HEARD_IN_MP4, captions="mov_text", options=(("movflags", "+faststart"),)
 )
@@ -145,6 +145,10 @@ class ContainerFile:
     def write(self, unit: Unit) -> None:
         """See `Sink`."""
         stream = self._streams[unit.track.name]
+        if self._kind.captions == "mov_text" and unit.skip_samples is not None and unit.skip_samples[1]:
+            # An MP4 tells by the last packet's length how much of it is heard.
+            rate = unit.track.sample_rate_hz * Fraction(*unit.track.time_base)
+            unit = replace(unit, duration=max(1, unit.duration - round(unit.skip_samples[1] / rate)))
         packet = self._caption(unit, stream) if unit.track.kind == "text" else streams.packet_of(unit, stream)
         with self._guarded():
             self._container.mux_one(packet)

@@ -341,9 +341,8 @@ class Joiner:
             return SoundLane(encoder, self._encoded, self._header.start_ms)
         lane = self._copied
         assert lane is not None
-        first = lane.first()
-        padding = first.skip_samples[0] if first is not None and first.skip_samples else 0
-        lane.track = dataclasses.replace(lane.track, language=language, default=default, padding_samples=padding)
+        lane.track = dataclasses.replace(lane.track, language=language, default=default)
+        lane.align()
         return lane
 
     # Units out

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
 from typing import Protocol
 
 import msgspec
@@ -153,6 +155,23 @@ class CopiedLane:
             self._head = record
         return self._head
 
+    def align(self) -> None:
+        """Puts the padding before the sound into the track, where the first packet has some.
+
+        A container whose clock is coarser than the sound's has rounded the padding; here it is exact, to the sample.
+        """
+        head, rate = self.first(), self.track.sample_rate_hz
+        if head is None or head.skip_samples is None or not head.skip_samples[0] or not rate:
+            return
+        padding = head.skip_samples[0]
+        self.track = replace(self.track, padding_samples=padding)
+        if self._tick_s * rate > 1:
+            assert head.pts is not None
+            self.track = replace(self.track, time_base=(1, rate))
+            if abs(head.pts * self._tick_s + padding / rate) <= self._tick_s:
+                self._head = msgspec.structs.replace(head, pts=-padding, dts=-padding, time_base=(1, rate))
+            self._tick_s = 1 / rate
+
     def peek(self) -> float | None:
         """See `Lane`."""
         head = self.first()
@@ -169,7 +188,7 @@ class CopiedLane:
         assert head.dts is not None
         pts, dts, duration = head.pts, head.dts, head.duration
         if head.time_base != self.track.time_base:
-            ratio = head.time_base[0] / head.time_base[1] / self._tick_s
+            ratio = Fraction(*head.time_base) / Fraction(*self.track.time_base)
             pts, dts, duration = round(pts * ratio), round(dts * ratio), round(duration * ratio)
         return Unit(
             track=self.track, pts=pts, dts=dts, duration=duration, data=head.data, keyframe=head.keyframe,
@@ -223,7 +242,7 @@ class Padded:
 
 
 class SoundLane:
-    """An original that is decoded and encoded anew: 48 kHz stereo from media time 0."""
+    """An original that is decoded and encoded anew: 48 kHz, mono or stereo, from media time 0."""
 
     def __init__(self, encoder: SoundEncoder, sound: OriginalSound, start_ms: int = 0) -> None:
         self.track = encoder.track
@@ -245,7 +264,7 @@ class SoundLane:
             count = _STEP if self._end is None else min(_STEP, self._end - self._encoder.written)
             block = self._bed.read(count, last=ended) if count > 0 else None
             if block is not None and block.shape[1]:
-                self._encoder.write(block)
+                self._encoder.write(block[: self.track.channels])  # mono is there twice
             elif ended:
                 self._encoder.finish()
                 self._done = True

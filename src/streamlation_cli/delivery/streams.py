@@ -76,8 +76,11 @@ def add_copied(container: OutputContainer, track: Track) -> Stream:
         except ValueError as error:
             raise UsageError(f"{container.format.name} takes no {track.codec} {track.kind}") from error
     stream.time_base = Fraction(*track.time_base)
-    if track.kind == "video" and track.frame_rate[0] > 0 and track.frame_rate[1] > 0:
-        stream.codec_context.framerate = Fraction(*track.frame_rate)
+    if track.kind == "video":
+        if track.frame_rate[0] > 0 and track.frame_rate[1] > 0:
+            stream.codec_context.framerate = Fraction(*track.frame_rate)
+        if track.pixel_format:
+            stream.codec_context.pix_fmt = track.pixel_format  # MP4 says of VP9 how its colours are kept
     return stream  # type: ignore[no-any-return]
 
 
