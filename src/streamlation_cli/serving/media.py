@@ -99,23 +99,23 @@ class Media:
         asked = request.path_params["name"]
         if isinstance(what, _File) and asked == name:
             if not what.path.is_file():
-                return missing()
+                return missing(CORS)
             return FileResponse(what.path, media_type=what.content_type, headers=CORS)
         if isinstance(what, _Text) and asked == name:
             return ranged(request, what.data, what.content_type, CORS)
         if what is None or isinstance(what, _File | _Text):
-            return missing()
+            return missing(CORS)
         data = what.get(asked)
         if data is None:
-            return missing()
+            return missing(CORS)
         # A playlist changes; what it lists never does.
         caching = {"Cache-Control": "no-cache" if asked.endswith((".m3u8", ".mpd")) else "max-age=3600"}
         return ranged(request, data, content_type_of(asked), CORS | caching)
 
 
-def missing() -> Response:
-    """Says that there is no such thing; readable from other sites, as what is there would have been."""
-    return PlainTextResponse("There is nothing here.\n", 404, headers=CORS)
+def missing(headers: dict[str, str] | None = None) -> Response:
+    """Says that there is no such thing."""
+    return PlainTextResponse("There is nothing here.\n", 404, headers=headers)
 
 
 def ranged(request: Request, data: bytes, content_type: str, headers: dict[str, str]) -> Response:
