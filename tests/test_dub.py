@@ -346,7 +346,7 @@ def test_espeak_works_from_a_folder_with_a_long_name(tmp_path: Path) -> None:
 
 def test_auto_prefers_piper_where_it_speaks_the_language() -> None:
     for language, identity in (("en", "piper"), ("pt", "espeak")):
-        engine = voices.synthesizer("auto", "", language)
+        engine = voices.synthesizer(voices.Voice("auto"), language)
         assert engine.identity.startswith(identity)
         engine.close()
 
@@ -355,7 +355,7 @@ def test_piper_is_the_same_again_and_obeys_the_tempo() -> None:
     text = "Every stone was cut on land, numbered, and fitted to the next one like a piece of a puzzle."
     lengths = []
     for _ in range(2):
-        engine = voices.synthesizer("piper", "", "en", threads=1)
+        engine = voices.synthesizer(voices.Voice("piper"), "en", threads=1)
         sounds = [engine.synthesize(text, tempo) for tempo in (0.9, 1.0, 1.35)]
         lengths.append([len(sound.samples) for sound in sounds])
         assert all(sound.sample_rate_hz == 22_050 for sound in sounds)

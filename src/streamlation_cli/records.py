@@ -165,6 +165,8 @@ class Translation(Record, frozen=True, kw_only=True):
     """The words that were translated, with their times."""
     glossary_misses: tuple[str, ...] = ()
     """Glossary terms that the source has and the translation lacks."""
+    alternatives: tuple[str, ...] = ()
+    """Shorter translations of the sentence, the longest first, for a voice that has too little time for `text`."""
     speaker: str = ""
     emitted_at: float | None = None
 
@@ -183,6 +185,10 @@ class Speech(Record, frozen=True, kw_only=True):
     """How much faster than the voice's own pace it speaks; 1.2 is 20 % faster."""
     drift_ms: int = 0
     """How much later than the source's utterance it starts or ends, whichever is more."""
+    text: str = ""
+    """What is spoken where it is one of the translation's shorter `alternatives`."""
+    speaker: str = ""
+    """Who said it in the source, where that is known."""
     emitted_at: float | None = None
 
 

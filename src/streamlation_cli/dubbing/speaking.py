@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from ..cache import Cache, key_of
 from ..engines import Synthesizer
 from ..errors import TryAgain
 from . import timefit, waveform
+from .lexicon import Lexicon
 from .phrases import Phrase
 from .timefit import MAX_TEMPO, MIN_TEMPO, Placed, Slot
 from .waveform import Mono
@@ -46,6 +47,8 @@ class Spoken:
     start_ms: int
     tempo: float
     drift_ms: int
+    wording: int = 0
+    """Which of the wordings it was."""
 
     @property
     def end_ms(self) -> int:
@@ -57,11 +60,26 @@ class Spoken:
         return waveform.resampled(waveform.from_s16(self.samples.tobytes()), self.sample_rate_hz, sample_rate_hz)
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """An utterance at the voice's own pace."""
+
+    phrases: list[Phrase]
+    slots: list[Slot]
+    sounds: list[Mono]
+    rate: int
+    natural_ms: list[float]
+    limit_ms: int
+    needed_tempo: float
+    """At which it would be over in time."""
+
+
 class Speaker:
     """An engine's voice with its cache. Not for use from several threads at once."""
 
-    def __init__(self, engine: Synthesizer, *, caching: bool = True) -> None:
+    def __init__(self, engine: Synthesizer, lexicon: Lexicon, *, caching: bool = True) -> None:
         self._engine = engine
+        self._lexicon = lexicon
         self._cache = Cache("speech", CACHE_BYTES) if caching else None
         self.voice = engine.voice
 
@@ -72,29 +90,50 @@ class Speaker:
             self._cache.close()
 
     def speak(
-        self, phrases: Sequence[Phrase], free_ms: int, next_start_ms: int | None, *, last: bool = False
+        self, wordings: Sequence[Sequence[Phrase]], free_ms: int, next_start_ms: int | None, *, last: bool = False
     ) -> Spoken | None:
-        """The utterance of these phrases, not before `free_ms`; None where the voice makes no sound of any.
+        """The first of these wordings that fits its time, else the one that is shortest, not before `free_ms`.
 
-        `next_start_ms` is when the next utterance starts, or the media ends with `last`.
+        `next_start_ms` is when the next utterance starts, or the media ends with `last`. None where the voice makes no sound of
+        the first wording.
         """
+        reading = self._read(wordings[0], free_ms, next_start_ms)
+        if reading is None:
+            return None
+        number = 0
+        for other in range(1, len(wordings)):
+            if reading.needed_tempo <= MAX_TEMPO:
+                break
+            shorter = self._read(wordings[other], free_ms, next_start_ms)
+            if shorter is not None and sum(shorter.natural_ms) < sum(reading.natural_ms):
+                reading, number = shorter, other
+        return replace(self._fitted(reading, free_ms, next_start_ms, last=last), wording=number)
+
+    def _read(self, phrases: Sequence[Phrase], free_ms: int, next_start_ms: int | None) -> _Reading | None:
+        """The phrases at the voice's own pace; None where it makes no sound of any."""
         natural = [self._sound(phrase.text, 1.0) for phrase in phrases]
         heard = [(phrase, sound) for phrase, sound in zip(phrases, natural, strict=True) if len(sound[0])]
         if not heard:
             return None
-        phrases = [phrase for phrase, _ in heard]
         rate = heard[0][1][1]
         sounds = _with_breaths([samples for _, (samples, _) in heard], rate)
-        slots = [phrase.slot for phrase in phrases]
+        slots = [phrase.slot for phrase, _ in heard]
         natural_ms = _lengths_ms(sounds, rate)
         limit = timefit.limit_ms(slots[-1].end_ms, next_start_ms)
-        tempo = timefit.wanted_tempo(slots, natural_ms, free_ms, limit)
+        return _Reading(
+            [phrase for phrase, _ in heard], slots, sounds, rate, natural_ms, limit,
+            timefit.needed_tempo(slots, natural_ms, free_ms, limit),
+        )  # fmt: skip
+
+    def _fitted(self, reading: _Reading, free_ms: int, next_start_ms: int | None, *, last: bool) -> Spoken:
+        slots, natural_ms, rate, sounds = reading.slots, reading.natural_ms, reading.rate, reading.sounds
+        tempo = timefit.wanted_tempo(slots, natural_ms, free_ms, reading.limit_ms)
         if abs(tempo - 1) < _INAUDIBLE:
             pass
         elif abs(tempo - 1) <= _STRETCHED and self._engine.is_slow:
             sounds = [waveform.stretched(sound, rate, tempo) for sound in sounds]
         else:
-            sounds = self._at_tempo(phrases, tempo, natural_ms, rate, free_ms, limit)
+            sounds = self._at_tempo(reading.phrases, tempo, natural_ms, rate, free_ms, reading.limit_ms)
         lengths_ms = _lengths_ms(sounds, rate)
         placed = timefit.lay(slots, lengths_ms, free_ms)
         if last and next_start_ms is not None:
@@ -137,6 +176,7 @@ class Speaker:
 
     def _sound(self, text: str, tempo: float) -> tuple[Mono, int]:
         """Speech of `text` without silence around it, and its sample rate."""
+        text = self._lexicon.spoken(text)
         if self._cache is None:
             exact, rate = self._synthesized(text, tempo)
         else:

@@ -5,7 +5,8 @@ tempo, so that the voice does not lurch. Order of preference when the dub is lon
 
     1. the pause after the utterance is borrowed, up to the next one
     2. it is spoken faster, up to `MAX_TEMPO`
-    3. it ends late, and the next one starts late; later pauses take that back
+    3. a shorter translation is spoken, the longest of them that fits
+    4. it ends late, and the next one starts late; later pauses take that back
 
 Everything here is arithmetic on milliseconds; nothing overlaps, and nothing but the very last utterance ever starts before its source.
 """
@@ -20,7 +21,7 @@ MIN_TEMPO = 0.9
 MAX_TEMPO = 1.35
 """Bounds of tempo: slower drags, faster is hard to follow."""
 
-BORROW_MS = 1000
+BORROW_MS = 800
 """How much of the following pause may be used at an unhurried tempo; a voice far behind the picture seems to belong to something else."""
 
 EARLY_MS = 1000
@@ -52,7 +53,7 @@ def limit_ms(end_ms: int, next_start_ms: int | None) -> int:
     `next_start_ms` is when the next one starts (or the media ends), None where that is not known.
 
     >>> limit_ms(4000, 4500), limit_ms(4000, 9000), limit_ms(4000, None)
-    (4420, 5000, 4000)
+    (4420, 4800, 4000)
     """
     if next_start_ms is None:
         return end_ms
@@ -71,11 +72,11 @@ def wanted_tempo(slots: Sequence[Slot], natural_ms: Sequence[float], free_ms: in
     >>> wanted_tempo([Slot(0, 3000)], [2000], 0, 4000)
     0.9
     """
-    needed = _tempo_to_end_by(slots, natural_ms, free_ms, limit_ms)
+    needed = needed_tempo(slots, natural_ms, free_ms, limit_ms)
     if needed >= 1:
         return MAX_TEMPO if needed >= MAX_TEMPO else _rounded_up(needed)
     # There is room. The source's end, not the borrowed pause, says how slowly one may speak.
-    unhurried = _tempo_to_end_by(slots, natural_ms, free_ms, slots[-1].end_ms)
+    unhurried = needed_tempo(slots, natural_ms, free_ms, slots[-1].end_ms)
     return 1.0 if unhurried >= 1 else max(MIN_TEMPO, _rounded_up(max(unhurried, needed)))
 
 
@@ -84,8 +85,8 @@ def _rounded_up(tempo: float) -> float:
     return math.ceil(tempo * 100) / 100
 
 
-def _tempo_to_end_by(slots: Sequence[Slot], natural_ms: Sequence[float], free_ms: int, limit: int) -> float:
-    """The least tempo at which the last phrase ends by `limit`; infinite where none is fast enough.
+def needed_tempo(slots: Sequence[Slot], natural_ms: Sequence[float], free_ms: int, limit_ms: int) -> float:
+    """The least tempo at which the last phrase ends by `limit_ms`; infinite where none is fast enough.
 
     However the phrases fall, the last one ends when some phrase k started on its slot and all from k on followed
     without a pause, so the answer is the greatest of what each k asks for.
@@ -94,7 +95,7 @@ def _tempo_to_end_by(slots: Sequence[Slot], natural_ms: Sequence[float], free_ms
     rest = 0.0
     for slot, natural in zip(reversed(slots), reversed(natural_ms), strict=True):
         rest += natural
-        room = limit - max(slot.start_ms, free_ms)
+        room = limit_ms - max(slot.start_ms, free_ms)
         if rest > 0:
             needed = max(needed, rest / room if room > 0 else math.inf)
     return needed

@@ -27,6 +27,8 @@ NATURAL_WORDS_PER_MINUTE = 165
 _SYNCHRONOUS = 2
 _DONT_EXIT = 0x8000
 _UTF8 = 1
+_PHONEMES = 0x100
+"""`[[…]]` in a text are phonemes; nothing but a lexicon puts them there."""
 _POSITION_IS_CHARACTER = 1
 _RATE = 1
 _BUFFER_MS = 500
@@ -106,7 +108,7 @@ class _Library:
         self._lib.espeak_SetParameter(_RATE, words_per_minute, 0)
         data = text.encode() + b"\0"
         self._chunks.clear()
-        status = self._lib.espeak_Synth(data, len(data), 0, _POSITION_IS_CHARACTER, 0, _UTF8, None, None)
+        status = self._lib.espeak_Synth(data, len(data), 0, _POSITION_IS_CHARACTER, 0, _UTF8 | _PHONEMES, None, None)
         spoken = b"".join(self._chunks)
         self._chunks.clear()
         if status != 0:

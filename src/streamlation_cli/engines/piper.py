@@ -20,8 +20,10 @@ class PiperSynthesizer:
 
     is_slow = True
 
-    def __init__(self, *, model: str | Path, device: str = "cpu", threads: int = 0) -> None:
-        """`threads` 0 means one: a sentence is too short to gain from more.
+    def __init__(
+        self, *, model: str | Path, speaker: int | None = None, device: str = "cpu", threads: int = 0
+    ) -> None:  # fmt: skip
+        """`speaker` is a number where the voice has several; `threads` 0 means one: a sentence is too short to gain from more.
 
         Raises Unavailable where piper-tts is missing, ModelMissing or ConfigError where the voice cannot be loaded.
         """
@@ -30,8 +32,11 @@ class PiperSynthesizer:
         for needed in (path, config_path):
             if not needed.is_file():
                 raise ModelMissing(f"{needed} is missing; a Piper voice is an .onnx file with its .onnx.json beside it")
-        self.voice = path.stem
+        self.voice = path.stem if speaker is None else f"{path.stem}#{speaker}"
         self.identity = f"piper {_fingerprint(path)} {_fingerprint(config_path)}"
+        if speaker is not None:
+            self.identity += f" {speaker}"
+        self._speaker = speaker
         self._voice = _load(path, config_path, device, threads or 1)
 
     def synthesize(self, text: str, tempo: float = 1.0) -> Sound:
@@ -41,7 +46,9 @@ class PiperSynthesizer:
         scale = max(0.3, (1 / tempo - _FIXED_SHARE) / (1 - _FIXED_SHARE)) * self._voice.config.length_scale
         # Without the noise that voices are trained with, a sentence sounds the same whatever was said before it, and a
         # recognizer mishears fewer words of it (11.6 % instead of 16.8 % of the words of twelve news sentences).
-        config = SynthesisConfig(length_scale=scale, noise_scale=0.0, noise_w_scale=0.0, normalize_audio=False)
+        config = SynthesisConfig(
+            speaker_id=self._speaker, length_scale=scale, noise_scale=0.0, noise_w_scale=0.0, normalize_audio=False
+        )  # fmt: skip
         chunks = [chunk.audio_float_array for chunk in self._voice.synthesize(text, config)]
         samples: Samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
         return Sound(samples=samples, sample_rate_hz=self._voice.config.sample_rate)

@@ -5,14 +5,24 @@ record on. With `-o` the speech is also written as an audio track of the media's
 so that it can be muxed beside the picture.
 
 A sentence starts when its source does. Where the dub is longer it first takes the pause that follows, then is spoken
-faster (at most 1.35 times), then ends late, and later pauses take that back; utterances never overlap. `drift_ms` of a
-`speech` record is how late it is at worst.
+faster (at most 1.35 times), then one of the translation's shorter `alternatives` is spoken, then it ends late, and later pauses
+take that back; utterances never overlap. `drift_ms` of a `speech` record is how late it is at worst, `text` what was spoken where
+that is an alternative. The last `status` counts tempo, drift, overlaps, dead air (the source speaks, the dub does not), and what
+was shortened or dropped; --report has it utterance by utterance.
 
 With --live each sentence is spoken as soon as it is final, and an `-o FILE.wav` can be played while it grows. A sentence that
 could not begin within --max-drift seconds of its source is left out: a `status` says which and why, and counts it (`dropped`).
 
+The track is at −16 LUFS (EBU R 128), its true peaks below −1 dB. --mix duck lays the voice over the original, which is levelled,
+goes down by --duck-db under the voice and is back 300 ms after it; --mix keep has the original on one side and the voice on the
+other.
+
 `--engine auto` uses Piper where an installed voice speaks the language and eSpeak elsewhere. A bare `pt` is spoken with the
-Brazilian voice and a bare `en` with the American one; say `pt-PT` or `en-GB`, or name a `--voice`, for others.
+Brazilian voice and a bare `en` with the American one; say `pt-PT` or `en-GB`, or name a `--voice`, for others. Where transcripts
+name their speakers, each speaks with a voice of his own, or with the one that --voice-map has for him.
+
+A lexicon is a text file: a word, a tab, how it is to be spoken, and maybe a tab and the languages it is for; `[[…]]` are phonemes
+as the engine writes them (Piper: IPA, eSpeak: its own letters). A word in lower case is found in any case; `#` begins a comment.
 
 Speech is kept in the user's cache and made once; `--no-cache` neither reads nor writes it.
 
@@ -20,6 +30,7 @@ Examples:
 
   streamlation translate --to pt < talk.ndjson | streamlation dub -o talk.pt.opus > /dev/null
   streamlation ingest talk.pt.srt --from pt | streamlation dub -o - > talk.pt.wav
+  streamlation dub --voice-map A=en_US-joe-medium,B=espeak:en-us+f3 --lexicon names.tsv -o talk.wav < talk.ndjson > /dev/null
   streamlation dub --voices
 """
 
@@ -52,6 +63,12 @@ class Options(StubOptions):
     )  # fmt: skip
     engine: str = option("--engine", "auto", metavar="NAME", help="auto, piper, espeak or stub")
     voice: str = option("--voice", "", metavar="NAME|PATH", help="voice; found by language unless given")
+    voice_map: str = option(
+        "--voice-map", "", metavar="WHO=VOICE,…",
+        help="voice by speaker or language, such as A=en_US-joe-medium,B=espeak:en-us+f3; NAME#SPEAKER of a voice with several",
+    )  # fmt: skip
+    lexicon: str = option("--lexicon", "", metavar="FILE", help="how words are to be spoken, tab-separated")
+    report: str = option("--report", "", metavar="FILE", help="write how well the voice fits, utterance by utterance, as JSON")
     voices: bool = option("--voices", False, help="list the voices that are here")
     from_: str = option("--from", "auto", metavar="LANG", shared=True, help="spoken language, or auto to detect it")
     mix: str = option(
@@ -110,6 +127,8 @@ def stage(options: Options) -> Stage:
     if options.mix != "replace" and not options.output:
         raise UsageError(f"--mix {options.mix} needs an -o FILE to mix into")
     targets = [Targets(name) for name in options.output]
+    reports = [Targets(options.report)] if options.report else []
+    Cast(options)  # shows what is wrong with a map or a lexicon before anything is read
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
         cast = Cast(options)
@@ -117,7 +136,7 @@ def stage(options: Options) -> Stage:
 
         def make(header: Header) -> Dubbing:
             handler = LiveDubbing if options.live else Dubbing
-            return open_sessions.setdefault(header.session, handler(header, options, cast, targets))
+            return open_sessions.setdefault(header.session, handler(header, options, cast, targets, reports))
 
         try:
             for record in by_session(STAGE, make)(records):

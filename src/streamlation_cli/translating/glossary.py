@@ -77,18 +77,18 @@ class Glossary:
         ]
 
 
-def load(file: Path) -> list[Term]:
-    """The terms of a glossary file.
+def load(file: Path, flag: str = "--glossary") -> list[Term]:
+    """The terms of a glossary file; `flag` is what named it.
 
     Raises InputMissing where it cannot be read, ConfigError that names the line where it is malformed.
     """
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise InputMissing(f"--glossary {file}: {error.strerror or error}") from error
+        raise InputMissing(f"{flag} {file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         bad_line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError(f"--glossary {file}: line {bad_line}: not UTF-8") from error
+        raise ConfigError(f"{flag} {file}: line {bad_line}: not UTF-8") from error
     terms: list[Term] = []
     seen: dict[tuple[str, frozenset[tuple[str, str]]], tuple[int, str]] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -100,7 +100,7 @@ def load(file: Path) -> list[Term]:
             if earlier[1] != term.target:
                 raise ValueError(f"{term.source!r} is {earlier[1]!r} in line {earlier[0]} and {term.target!r} here")
         except ValueError as error:
-            raise ConfigError(f"--glossary {file}: line {number}: {error}") from None
+            raise ConfigError(f"{flag} {file}: line {number}: {error}") from None
         terms.append(term)
     return terms
 
