@@ -106,7 +106,10 @@ class Recognizer(Protocol):
 
 
 class Translator(Protocol):
-    """Text to text, for one direction of one language pair."""
+    """Text to text, for one direction of one language pair.
+
+    One that knows several answers to a sentence has `alternatives(sentence, count)` too: up to `count`, the likeliest first.
+    """
 
     identity: str
     """Names the engine and its weights: the same identity gives the same translation. Part of every cache key."""
@@ -193,6 +196,7 @@ REGISTRY: dict[str, dict[str, str]] = {
 
 EXTRAS = {"faster_whisper": "asr", "fxtranslate": "firefox", "ctranslate2": "ct2", "sentencepiece": "ct2",
           "espeakng_loader": "espeak", "piper": "piper", "onnxruntime": "asr", "tokenizers": "asr",
+          "pychromecast": "cast", "zeroconf": "cast", "pyatv": "cast", "async_upnp_client": "cast",
           "starlette": "serve", "uvicorn": "serve", "websockets": "serve"}  # fmt: skip
 """Imported library → the extra that installs it."""
 

@@ -144,16 +144,27 @@ class Ct2Translator:
         translated = iter(self._translate_parts([part for some in parts for part in some]))
         return [" ".join(next(translated) for _ in some) for some in parts]
 
+    def alternatives(self, sentence: str, count: int) -> list[str]:
+        """Up to `count` translations that the search found, the likeliest first; none of a sentence that goes in parts."""
+        pieces = self._encode(sentence)
+        if len(pieces) > _MOST_PIECES:
+            return []
+        return list(dict.fromkeys(self._hypotheses([pieces], count)[0]))
+
     def _translate_parts(self, parts: Sequence[list[str]]) -> list[str]:
+        return [found[0] for found in self._hypotheses(parts, 1)]
+
+    def _hypotheses(self, parts: Sequence[list[str]], count: int) -> list[list[str]]:
         results = self._weights.translator.translate_batch(
             [[*self._before, *part, *self._after] for part in parts],
             target_prefix=[self._prefix] * len(parts) if self._prefix else None,
-            beam_size=self._beam_size,
+            beam_size=max(count, self._beam_size),
+            num_hypotheses=count,
             max_batch_size=2048,
             batch_type="tokens",
             max_decoding_length=_MOST_PIECES + 56,
         )
-        return [self._decode(result.hypotheses[0][len(self._prefix) :]).strip() for result in results]
+        return [[self._decode(one[len(self._prefix) :]).strip() for one in result.hypotheses] for result in results]
 
     def close(self) -> None:
         """Lets go of the model; its memory is freed when no other direction uses it."""

@@ -14,6 +14,9 @@ Engines: `firefox` reads Firefox Translations models, `ct2` reads CTranslate2 mo
 kinds, `stub` is for tests. `auto` takes the first of firefox and ct2 that has a model of the pair, else goes through
 English with any two. `--pairs` lists what is installed.
 
+A translation that is long for the time its sentence took has up to --alternatives shorter ones in `alternatives`, from which `dub`
+takes what can be spoken in time: the engine's other answers (ct2), and translations of the sentence without its filling.
+
 A glossary is a text file: source term, a tab, target term, and maybe a tab and the languages (`pt` or `en-pt`) it is
 for; a term alone is not to be translated; `#` begins a comment. What the engine could not be brought to use is named
 in `glossary_misses` of the translation.
@@ -68,6 +71,10 @@ class Options(StubOptions):
     sentence_chars: int = option(
         "--sentence-chars", 0, metavar="N", minimum=0, maximum=2000, help="longest sentence; 0: by the preset"
     )
+    alternatives: int = option(
+        "--alternatives", 2, metavar="N", minimum=0, maximum=8,
+        help="shorter translations of a sentence that is long for its time, for dub",
+    )  # fmt: skip
     sentence_pause_ms: int = option(
         "--sentence-pause-ms", 2000, metavar="MS", minimum=1, help="a longer pause ends a sentence"
     )

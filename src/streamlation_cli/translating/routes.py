@@ -186,6 +186,19 @@ class Chain:
         return texts
 
 
+    def alternatives(self, sentence: str, count: int) -> list[str]:
+        """Up to `count` answers of the last translator to a sentence, the likeliest first; none where it has but one."""
+        *before, last = self._translators
+        ask = getattr(last, "alternatives", None)
+        if ask is None:
+            return []
+        texts = [sentence]
+        for translator in before:
+            texts = _retried(translator, texts)
+        answers: list[str] = ask(texts[0], count)
+        return answers
+
+
 def _retried(translator: Translator, texts: list[str]) -> list[str]:
     for _ in range(_TRIES - 1):
         with contextlib.suppress(TryAgain):

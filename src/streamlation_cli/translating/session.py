@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..cache import Cache, key_of
-from ..errors import PairMissing, UsageError
+from ..errors import PairMissing, TryAgain, UsageError
 from ..languages import primary
 from ..records import Discontinuity, Eos, Error, Header, Status, StreamRecord, Transcript, Translation, Word
-from . import routes, wording
+from . import routes, shorter, wording
 from .glossary import Glossary, Term
 from .routes import Chain, Pool
 from .sentences import Bounds, Joiner, Sentence
@@ -81,6 +81,23 @@ class Work:
             self._cache.put_many({key: msgspec.json.encode(result) for key, result in made.items()})
         return [(made[key], False) if key in made else (kept[key], True) for key in keys]
 
+    def shorter(
+        self, text: str, translation: wording.Worded, source: str, target: str, chain: Chain, most: int
+    ) -> tuple[str, ...]:
+        """Up to `most` shorter translations of `text`, the longest first."""
+        glossary = self._glossary(source, target)
+        key = key_of(
+            "shorter", shorter.VERSION, wording.VERSION, chain.identity, source, target, glossary.fingerprint, most, text,
+            translation.text,
+        )  # fmt: skip
+        kept = self._cache.get_many([key]).get(key)
+        if kept is not None:
+            with contextlib.suppress(msgspec.DecodeError):
+                return msgspec.json.decode(kept, type=tuple[str, ...])
+        made = tuple(shorter.alternatives(text, translation, source, chain, glossary, most))
+        self._cache.put_many({key: msgspec.json.encode(made)})
+        return made
+
     def draft(self, texts: list[str], source: str, target: str, chain: Chain) -> list[str]:
         """Translations of texts that are not whole yet: not kept on disk, only for the next few drafts."""
         glossary = self._glossary(source, target)
@@ -124,6 +141,7 @@ class Translating:
         self._target = options.to
         self._language = "" if options.from_ == "auto" else options.from_
         self._batch = options.batch_size
+        self._alternatives = options.alternatives
         preset = PRESETS[options.preset]
         self._preset_batch = preset.batch
         self._joiner = Joiner(
@@ -218,7 +236,19 @@ class Translating:
             }
             self._translated += len(indices)
         for index, sentence in enumerate(window):
-            yield self._record(sentence, *results[index])
+            alternatives = self._shorter(sentence, *results[index])
+            record = self._record(sentence, *results[index])
+            yield msgspec.structs.replace(record, alternatives=alternatives) if alternatives else record
+
+    def _shorter(self, sentence: Sentence, worded: wording.Worded, cached: bool, engine: str) -> tuple[str, ...]:
+        """Shorter translations of a sentence, where its translation is long for its time."""
+        if engine == COPY or not self._alternatives or not shorter.is_hurried(sentence, worded.text):
+            return ()
+        chain = self._chain(sentence.language)
+        assert chain is not None
+        with contextlib.suppress(TryAgain):  # there is a translation; that there is no shorter one is no failure
+            return self._work.shorter(sentence.text, worded, sentence.language, self._target, chain, self._alternatives)
+        return ()
 
     def _refuse(self, language: str) -> Iterator[Error]:
         if language not in self._refused:

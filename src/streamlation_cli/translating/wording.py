@@ -105,6 +105,17 @@ def translate(texts: Sequence[str], chain: Chain, glossary: Glossary) -> list[Wo
     return [_finished(plain, wording, ours) for plain, wording in zip(plains, wordings, strict=True)]
 
 
+def others(text: str, chain: Chain, glossary: Glossary, count: int) -> list[Worded]:
+    """Up to `count` finished translations of a text that the engine thinks likely, its best among them; none where it has one answer."""
+    plain = plain_of(text, glossary)
+    if not plain.text or len(plain.text) > chain.max_chars:
+        return []
+    ours = {use.term.source for use in plain.uses if _KEPT.fullmatch(use.written)}
+    return [
+        _finished(plain, _without_stop(plain, wording), ours) for wording in chain.alternatives(plain.text, count)
+    ]
+
+
 def _engine(texts: Sequence[str], chain: Chain) -> list[str]:
     """The engine's translations; a text beyond its limit goes in pieces."""
     pieces = [_pieces(text, chain.max_chars) for text in texts]
