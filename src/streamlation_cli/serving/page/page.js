@@ -16,6 +16,7 @@ class Page {
   constructor() {
     this.sessions = new Map();  // name → {texts, state, heardAt}
     this.name = "";
+    this.wanted = decodeURIComponent(location.hash.slice(1));  // until it is there, or another is chosen
     this.paused = false;
     this.line = { up: false, reason: "" };
     this.stopped = false;
@@ -24,7 +25,11 @@ class Page {
     this.log = new Log($("log"), $("lines"), $("to-end"));
     this.figures = new Figures();
     this.settings = new Settings({ language: () => this.render(), cycle: () => this.cycle() });
-    $("session").addEventListener("change", () => this.choose($("session").value));
+    $("session").addEventListener("change", () => {
+      this.wanted = $("session").value;
+      history.replaceState(null, "", `#${encodeURIComponent(this.wanted)}`);
+      this.choose(this.wanted);
+    });
     $("language").addEventListener("change", () => {
       this.settings.set("captions", $("language").value);
       this.render();
@@ -56,8 +61,8 @@ class Page {
       this.paused = message.snapshot.paused;
       for (const record of message.snapshot.records) { this.see(record, true); }
       for (const state of message.snapshot.sessions) { this.of(state.session).state = state; }
-      this.offer();
-      this.render();
+      this.offerSessions();
+      this.choose(this.name);
       return;
     }
     if (message.record) { this.see(message.record, false); }
@@ -68,6 +73,7 @@ class Page {
       session.heardAt = performance.now();
       if (before !== JSON.stringify(message.state.captions)) { this.offer(); }
     }
+    if (this.sessions.size !== $("session").options.length) { this.offerSessions(); }
     if (message.paused !== undefined) { this.paused = message.paused; }
     this.say();
   }
@@ -75,7 +81,6 @@ class Page {
   of(name) {
     if (!this.sessions.has(name)) {
       this.sessions.set(name, { texts: new Texts(), state: null, heardAt: performance.now(), languages: "" });
-      this.offerSessions();
     }
     return this.sessions.get(name);
   }
@@ -99,18 +104,15 @@ class Page {
 
   offerSessions() {
     const list = [...this.sessions.keys()];
-    $("session").replaceChildren(...list.map((name) => new Option(name, name, false, name === this.name)));
+    const name = [this.wanted, this.name].find((one) => this.sessions.has(one)) ?? list[0] ?? "";
+    $("session").replaceChildren(...list.map((one) => new Option(one, one, false, one === name)));
     $("session-choice").hidden = list.length < 2;
-    if (!this.sessions.has(this.name)) {
-      const wanted = decodeURIComponent(location.hash.slice(1));
-      this.choose(list.includes(wanted) ? wanted : list[0]);
-    }
+    if (name !== this.name) { this.choose(name); }
   }
 
   choose(name) {
     this.name = name;
-    $("session").value = name;
-    if (this.sessions.size > 1) { history.replaceState(null, "", `#${encodeURIComponent(name)}`); }
+    if (this.session) { this.session.languages = [...this.session.texts.streams.keys()].join(); }
     this.offer();
     this.render();
   }
