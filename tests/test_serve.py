@@ -331,7 +331,7 @@ def test_an_address_that_is_taken_is_one_line_and_status_69() -> None:
         )
     assert result.status == 69
     assert result.stderr.strip().splitlines() == [
-        f"streamlation serve: cannot serve on {taken}: another program serves there; give another port, or 0 for any free one"
+        f"streamlation: cannot serve on {taken}: another program serves there; give another port, or 0 for any free one"
     ]
     assert streamlation("serve", "--bind", "127.0.0.1:99999").status == 2
 
@@ -350,6 +350,19 @@ def test_an_interrupt_ends_it_within_a_second_whoever_is_watching() -> None:
             assert served.process.wait(20) == 130
             assert time.monotonic() - started < 1.0
     assert "Traceback" not in served.errors
+
+
+def test_run_serves_what_it_makes(samples: Path) -> None:
+    stubs = ("--transcribe-engine", "stub", "--translate-engine", "stub")
+    chain = (str(samples / "hello_en.flac"), "--from", "en", "--to", "es", *stubs, "--serve", "--linger", "600")
+    with Serving(*chain, verb="run") as served:
+        status = wait_for(served, lambda status: status["sessions"] and status["sessions"][0]["state"] == "ended")
+        assert [stage["stage"] for stage in status["sessions"][0]["stages"]] == [
+            "ingest", "normalize", "transcribe", "translate",
+        ]  # fmt: skip
+        assert {"en", "es"} == set(status["sessions"][0]["captions"])
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(20) == 0
 
 
 def test_it_lingers_as_long_as_it_is_told_to() -> None:

@@ -17,8 +17,8 @@ from support import PROGRAM
 class Serving:
     """The program on a free port; `say` writes records to it, `address` and `control` are what it printed."""
 
-    def __init__(self, *arguments: str, bind: str = "127.0.0.1:0") -> None:
-        self._arguments = [PROGRAM, "serve", "--bind", bind, *arguments]
+    def __init__(self, *arguments: str, bind: str = "127.0.0.1:0", verb: str = "serve") -> None:
+        self._arguments = [PROGRAM, verb, "--bind", bind, *arguments]
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(

@@ -21,6 +21,7 @@ Examples:
   streamlation run talk.mp4 --to pt -o talk.pt.mp4
   streamlation run *.mp3 --to es -o '{session}.es.vtt'
   streamlation run rtmp://localhost/live/key --live --to pt
+  streamlation run rtmp://localhost/live/key --live --to pt --serve
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from ..sessions import Stage, by_session
 from ..view import View
 from . import BY_NAME
 
-CHAIN = ("ingest", "normalize", "transcribe", "translate", "dub", "subtitle", "mux")
+CHAIN = ("ingest", "normalize", "transcribe", "translate", "dub", "subtitle", "mux", "serve")
 """The stages in the order records go through them."""
 
 AUDIO = ("wav", "flac", "m4a", "mp3", "opus")
@@ -70,6 +71,7 @@ class _OwnOptions:
         metavar="FILE",
         help="what to write; the extension decides; - is stdout",
     )
+    serve: bool = option("--serve", False, help="serve a page with the live captions (see `serve`)")
     jobs: int = option(
         "--jobs", 1, minimum=1, maximum=64, help="inputs worked on side by side, sharing each loaded model"
     )
@@ -186,6 +188,7 @@ def _stages(options: Any, chain: Chain, outputs: _Outputs) -> tuple[list[tuple[s
     chosen += ["dub"] if outputs.audio or (outputs.media and of["translate"].to) else []
     chosen += ["subtitle"] if outputs.captions else []
     chosen += ["mux"] if outputs.media else []
+    chosen += ["serve"] if options.serve else []
     stages: list[tuple[str, Stage]] = [
         ("ingest", lambda _: merge_live(sources) if live else merge(sources, options.jobs))
     ]

@@ -23,6 +23,7 @@ Examples:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -78,23 +79,29 @@ def stage(options: Options) -> Stage:
 
     linger_s = options.linger if options.linger is not None else (float("inf") if stdio.stdout_is_terminal() else 0.0)
 
+    board = Board()
+    access = Access(host, options.token, options.control_token, Audit(options.audit_log))
+    stack = contextlib.ExitStack()
+    stack.callback(access.audit.close)
+    server = stack.enter_context(
+        Server(
+            host,
+            port,
+            routes=Pages(board, _stop).routes(),
+            guard=lambda app: Guard(app, access),
+            before_stop=board.close,
+        )
+    )
+    _announce(server.address, access.view_token, access.control_token)
+
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
-        board = Board()
-        access = Access(host, options.token, options.control_token, Audit(options.audit_log))
-        routes = Pages(board, _stop).routes()
-        try:
-            with Server(
-                host, port, routes=routes, guard=lambda app: Guard(app, access), before_stop=board.close
-            ) as server:
-                _announce(server.address, access.view_token, access.control_token)
-                for record in records:
-                    board.see(record)
-                    yield record
-                until_s = time.monotonic() + linger_s
-                while time.monotonic() < until_s and not stdio.interrupt_requested():
-                    time.sleep(_TICK_S)
-        finally:
-            access.audit.close()
+        with stack:
+            for record in records:
+                board.see(record)
+                yield record
+            until_s = time.monotonic() + linger_s
+            while time.monotonic() < until_s and not stdio.interrupt_requested():
+                time.sleep(_TICK_S)
 
     return run
 
