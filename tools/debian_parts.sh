@@ -12,6 +12,7 @@ PARTS=(
   openssl                                                                  # encrypts HLS segments
   chromium fonts-dejavu-core                                               # the page and its player
   jq                                                                       # the alert rules
+  shairport-sync gmediarender avahi-daemon dbus iproute2                   # an AirPlay loudspeaker, a DLNA renderer, their network
 )
 
 missing=()

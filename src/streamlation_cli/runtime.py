@@ -130,6 +130,8 @@ def run_stage(verb: Verb, options: Any, events: Events, output_form: str | None)
     """Runs one source or filter between stdin and stdout; returns the first error code, or None."""
     module = verb.module()
     listing = getattr(module, "listing", lambda _: None)(options)
+    if listing is None:
+        listing = getattr(module, "report", lambda *_: None)(options, wants_text(output_form))
     if listing is not None:
         stdio.stdout().write(listing.rstrip("\n").encode() + b"\n")
         stdio.stdout().flush()
@@ -137,8 +139,9 @@ def run_stage(verb: Verb, options: Any, events: Events, output_form: str | None)
     takes_stdout = bool(getattr(module, "takes_stdout", lambda _: False)(options))
     upstream = None
     stage: Stage
-    if verb.kind == "source":
-        source = interruptible(module.source(options), verb.name)
+    own = module.source(options) if verb.kind == "source" else getattr(module, "alone", lambda _: None)(options)
+    if own is not None:
+        source = interruptible(own, verb.name)
         stage = lambda _: source  # noqa: E731
     else:
         stage = module.stage(options)

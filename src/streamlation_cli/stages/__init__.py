@@ -8,7 +8,9 @@ A stage module has a docstring (the text of its man page), a frozen dataclass `O
                                          and returns the exit status
     command(options, chain) -> code      the chain itself; returns the first error code, or None
 
-A source or filter with `listing(options) -> str | None` has that text printed instead of running, where it is not None.
+A source or filter with `listing(options) -> str | None` has that text printed instead of running, where it is not None;
+`report(options, as_text) -> str | None` is the same for one that differs for a person (`as_text`) and a program.
+A filter with `alone(options) -> Iterator[Record] | None` reads no records where it is not None: those are its own.
 A filter that can write an artefact to standard output has `takes_stdout(options) -> bool`: then no records go there.
 """
 
@@ -42,6 +44,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("subtitle", "filter", "lay text out as readable captions: SRT, VTT, ASS, text or cues"),
     Verb("serve", "filter", "serve a page with live captions to browsers"),
     Verb("mux", "filter", "join picture, sound, speech and captions into mp4, mkv, webm and others"),
+    Verb("cast", "filter", "cast a file or the records to Chromecast, AirPlay, DLNA, a browser or mpv"),
     Verb("run", "chain", "the whole chain in one process: input to captions and a dubbed track"),
     Verb("models", "tool", "list, pull, verify, locate and bundle model weights"),
     Verb("bench", "tool", "measure a live system: errors, latency, erasure and load"),

@@ -1,0 +1,236 @@
+"""A finished file or address made fit for a kind of device, and served to it.
+
+A file that the device plays as it is is served as it is. Otherwise what is in it is written to a temporary MP4, the picture
+copied, the chosen sound alone, encoded as AAC where the device does not play its codec. A picture is never encoded anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from .. import languages
+from ..errors import DataError, Unavailable
+from ..serving.server import Server
+from . import Kind, Media, Subtitle
+from .contents import Contents, Sound, Text
+
+logger = logging.getLogger("streamlation.cast")
+
+OFF = "off"
+_TYPES = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".m4a": "audio/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska",
+    ".ts": "video/mp2t", ".mp3": "audio/mpeg", ".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg",
+    ".opus": "audio/ogg", ".m3u8": "application/vnd.apple.mpegurl", ".aac": "audio/aac",
+}  # fmt: skip
+_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2": ".mp4", "mp3": ".mp3", "wav": ".wav", "flac": ".flac", "ogg": ".ogg", "hls": ".m3u8",
+            "mpegts": ".ts", "aac": ".aac"}  # fmt: skip
+"""FFmpeg's name of a container → the extension that stands for it, where the input's own says nothing."""
+_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the user wants of what is in a file."""
+
+    audio_language: str = ""
+    """Empty for the track that plays by default."""
+    subtitle_language: str = ""
+    """Of those shown from the start; empty for the default ones, `off` for none."""
+    subtitles: tuple[Text, ...] = ()
+    """Given beside the file."""
+    start_ms: int = 0
+
+
+def plays(kind: Kind, contents: Contents) -> None:
+    """Raises Unavailable where no device of this kind plays the picture; warns where only some do."""
+    codec = contents.video
+    if not codec or not kind.pulls or codec in kind.video:
+        return
+    if codec in kind.perhaps:
+        logger.warning("%s: the picture is %s, which only newer %s devices play", contents.name, codec, kind.what)
+        return
+    known = ", ".join(sorted(kind.video))
+    raise Unavailable(
+        f"{contents.name}: the picture is {codec}, which {kind.what} devices do not play (they play {known}); convert it: "
+        f"ffmpeg -i {contents.name} -c:v libx264 -c:a aac OUT.mp4"
+    )
+
+
+def fits(kind: Kind, contents: Contents, sound: Sound | None) -> bool:
+    """Whether the device plays the file as it is: container, codec, and the chosen sound as the first track."""
+    extension = extension_of(contents)
+    if extension not in kind.containers:
+        return False
+    return sound is None or (sound.codec in kind.audio and sound == contents.sounds[0])
+
+
+def extension_of(contents: Contents) -> str:
+    """What the file is, by its extension, else by what is in it."""
+    return contents.extension if contents.extension in _TYPES else _FORMATS.get(contents.format, "")
+
+
+def prepare(contents: Contents, kind: Kind, wishes: Wishes, server: Server, folder: Path) -> Media:
+    """Media for a device of this kind, served by `server`; temporary files go to `folder`.
+
+    Raises UsageError for a language that is not there, Unavailable for a picture that the device does not play.
+    """
+    plays(kind, contents)
+    sound = contents.sound_of(wishes.audio_language)
+    extension = extension_of(contents)
+    is_hls = extension == ".m3u8"
+    if not contents.path:
+        address = contents.name
+    elif is_hls:
+        address = server.serve_store(_Folder(Path(contents.path).parent), Path(contents.path).name)
+    elif fits(kind, contents, sound) or not kind.pulls:
+        address = server.serve_file(contents.path, _type_of(extension, contents))
+    else:
+        logger.warning("%s: %s", contents.name, _why(kind, contents, sound))
+        extension = ".mp4"
+        address = server.serve_file(remux(contents, sound, kind, folder), _type_of(extension, contents))
+    subtitles, shown = serve_texts((*wishes.subtitles, *contents.texts), wishes, server)
+    return Media(
+        address=address,
+        content_type=_type_of(extension, contents),
+        title=contents.title,
+        live=contents.live,
+        duration_ms=contents.duration_ms,
+        has_video=bool(contents.video),
+        subtitles=subtitles,
+        subtitle=shown,
+        audio_language=wishes.audio_language if is_hls else "",
+        text_language="" if wishes.subtitle_language == OFF else wishes.subtitle_language,
+        start_ms=wishes.start_ms,
+    )
+
+
+def _type_of(extension: str, contents: Contents) -> str:
+    if extension == ".mp4" and not contents.video:
+        return "audio/mp4"
+    return _TYPES.get(extension, "video/mp4")
+
+
+def _why(kind: Kind, contents: Contents, sound: Sound | None) -> str:
+    if sound is not None and sound.codec not in kind.audio:
+        return f"the sound is {sound.codec}, which {kind.what} devices do not play; it is encoded as AAC for this"
+    if sound is not None and sound != contents.sounds[0]:
+        return f"{kind.what} devices play the first sound of a file; it is rewritten with the one in {languages.name(sound.language)}"
+    return f"{kind.what} devices do not play {extension_of(contents) or contents.format}; it is rewritten as an .mp4 for this"
+
+
+class _Folder:
+    """A folder with a playlist and its segments, as a store that can be served."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    def get(self, name: str) -> bytes | None:
+        """See `serving.media.Stored`."""
+        path = (self._folder / name).resolve()
+        return path.read_bytes() if path.is_relative_to(self._folder) and path.is_file() else None
+
+
+def serve_texts(texts: Sequence[Text], wishes: Wishes, server: Server) -> tuple[tuple[Subtitle, ...], int | None]:
+    """All subtitles served, and which of them is shown. Raises UsageError for a language that is not among them."""
+    from ..errors import UsageError
+
+    subtitles = []
+    for number, text in enumerate(texts):
+        name = f"subtitles-{number}-{text.language or 'und'}"
+        subtitles.append(
+            Subtitle(
+                address=server.serve_text(f"{name}.vtt", text.as_format("vtt")),
+                srt_address=server.serve_text(f"{name}.srt", text.as_format("srt")),
+                language=text.language,
+                name=languages.name(text.language) if text.language else f"Subtitles {number + 1}",
+            )
+        )
+    wanted = wishes.subtitle_language
+    if wanted == OFF:
+        return tuple(subtitles), None
+    if wanted and subtitles:
+        for number, text in enumerate(texts):
+            if languages.same(text.language, wanted):
+                return tuple(subtitles), number
+        there = ", ".join(sorted({text.language or "unknown" for text in texts}))
+        raise UsageError(f"--subtitle-language {wanted}: there are no such subtitles; there are {there}")
+    return tuple(subtitles), next((number for number, text in enumerate(texts) if text.default), None)
+
+
+def remux(contents: Contents, sound: Sound | None, kind: Kind, folder: Path) -> Path:
+    """A new MP4 in `folder` with the copied picture and one sound; raises DataError where it cannot be read."""
+    import av
+
+    path = Path(tempfile.mkdtemp(dir=folder)) / (Path(contents.path).stem + ".mp4")
+    try:
+        with (
+            av.open(f"file:{contents.path}") as source,
+            av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as target,
+        ):
+            _copy(source, target, contents, sound, kind)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DataError(f"{contents.name}: cannot be rewritten as an .mp4: {error}") from error
+    return path
+
+
+def _copy(source: Any, target: Any, contents: Contents, sound: Sound | None, kind: Kind) -> None:
+    chosen = []
+    outputs: dict[int, Any] = {}
+    encoded: tuple[Any, Any] | None = None
+    if contents.video:
+        picture = source.streams.video[0]
+        chosen.append(picture)
+        outputs[picture.index] = target.add_stream_from_template(picture, opaque=True)
+    if sound is not None:
+        stream = source.streams[sound.index]
+        chosen.append(stream)
+        if sound.codec in kind.audio and sound.codec in _IN_MP4:
+            outputs[stream.index] = target.add_stream_from_template(stream, opaque=True)
+        else:
+            output = target.add_stream("aac", rate=48_000, layout="stereo", bit_rate=160_000)
+            encoded = (output, _resampler())
+            outputs[stream.index] = output
+        if sound.language:
+            outputs[stream.index].metadata["language"] = languages.iso639_2(sound.language)
+    for packet in source.demux(chosen):
+        output = outputs[packet.stream.index]
+        if encoded is not None and output is encoded[0]:
+            _encode(packet, *encoded, target)
+        elif packet.dts is not None:
+            packet.stream = output
+            target.mux(packet)
+    if encoded is not None:
+        for frame in encoded[1].resample(None):
+            target.mux(encoded[0].encode(frame))
+        target.mux(encoded[0].encode(None))
+
+
+def _resampler() -> Any:
+    import av
+
+    return av.AudioResampler("fltp", "stereo", 48_000, frame_size=1024)
+
+
+def _encode(packet: Any, output: Any, resampler: Any, target: Any) -> None:
+    import av
+
+    try:
+        frames = packet.decode()
+    except av.error.InvalidDataError:
+        return  # a damaged packet is a short silence
+    for frame in frames:
+        for piece in resampler.resample(frame):
+            if piece.pts is not None and piece.time_base is None:
+                piece.time_base = Fraction(1, 48_000)
+            target.mux(output.encode(piece))
+
+
+def with_start(media: Media, start_ms: int) -> Media:
+    """The same media from another place on."""
+    return replace(media, start_ms=start_ms)

@@ -1,0 +1,141 @@
+"""A session's records as a live HLS stream in memory, for devices that fetch."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+
+from .. import languages
+from ..delivery.hls import HlsOptions, HlsSink, takes
+from ..delivery.joining import Joiner
+from ..delivery.store import MemoryStore
+from ..delivery.tracks import Track, Unit
+from ..errors import UsageError
+from ..progress import position_ms
+from ..records import Eos, Error, Header, StreamRecord
+from .preparing import OFF
+
+NAME = "master.m3u8"
+LIVE_DELAY_MS = 8_000
+"""Of live sessions: how long words and the dubbed voice may come after what they belong to."""
+_WINDOW_S = 60.0
+"""How far a live stream can be gone back in."""
+
+
+class Streaming:
+    """One session on its way into a store. Raises UsageError where the picture cannot be copied."""
+
+    def __init__(self, header: Header) -> None:
+        self.store = MemoryStore()
+        self.header = header
+        self._joiner = Joiner(header, takes(NAME), live=header.live)
+        self._sink = HlsSink(
+            self.store,
+            HlsOptions(name=NAME, live=True, window_s=_WINDOW_S if header.live else 0, started_at=header.started_at),
+        )
+        self._opened = False
+        self._newest_ms = 0
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """Empty until they are known."""
+        return self._joiner.tracks
+
+    @property
+    def ready_ms(self) -> int:
+        """How much of it is published."""
+        return round(self._sink.reached_s * 1000) - self.header.start_ms if self._opened else 0
+
+    def feed(self, record: StreamRecord) -> None:
+        """Takes a record."""
+        self._write(self._joiner.feed(record))
+        if self.header.live:
+            self._newest_ms = max(self._newest_ms, position_ms(record) or 0)
+            self._write(self._joiner.settle(self._newest_ms - LIVE_DELAY_MS))
+
+    def finish(self, end: Eos | Error) -> bool:
+        """Nothing more comes; whether there is anything."""
+        self._write(self._joiner.finish(end))
+        self._joiner.close()
+        if self._opened:
+            self._sink.commit()
+        return self._opened
+
+    def abandon(self) -> None:
+        """Nothing more comes, though more was to."""
+        self._joiner.close()
+        self._sink.abandon()
+
+    def _write(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            if not self._opened:
+                self._open()
+            if self._opened:  # captions alone are nothing that a device could play
+                self._sink.write(unit)
+
+    def _open(self) -> None:
+        if any(track.kind != "text" for track in self.tracks):
+            self._sink.open(self.tracks)
+            self._opened = True
+
+    @property
+    def has_media(self) -> bool:
+        """Whether there is a picture or sound in it."""
+        return self._opened
+
+    def sound(self, language: str) -> Track | None:
+        """The track of a language, the one that plays by default where it is empty; raises UsageError where there is none."""
+        sounds = [track for track in self.tracks if track.kind == "audio"]
+        if not language:
+            return next((track for track in sounds if track.default), sounds[0] if sounds else None)
+        for track in sounds:
+            if languages.same(track.language, language):
+                return track
+        there = ", ".join(track.language or track.name for track in sounds)
+        raise UsageError(f"--audio-language {language}: there is no such sound; there are {there or 'none'}")
+
+    def master(self, sound: Track | None) -> str:
+        """Name of the playlist that offers that sound alone: many devices cannot be told which to play."""
+        return self._sink.masters.get(sound.name, NAME) if sound is not None else NAME
+
+    def latency_ms(self, position_ms: int) -> int | None:
+        """How long ago what is at that place happened; None where the session is not live."""
+        if not self.header.live or self.header.started_at is None:
+            return None
+        return round((time.time() - self.header.started_at) * 1000) - position_ms
+
+
+class Showing:
+    """A stream whose master playlists have the chosen captions shown from the start; see `Stored`."""
+
+    def __init__(self, store: MemoryStore, language: str) -> None:
+        self._store = store
+        self._language = language
+
+    def get(self, name: str) -> bytes | None:
+        """What is under a name."""
+        data = self._store.get(name)
+        if data is None or not self._language or b"#EXT-X-MEDIA:TYPE=SUBTITLES" not in data:
+            return data
+        return showing(data.decode(), self._language).encode()
+
+
+def showing(master: str, language: str) -> str:
+    r"""A master playlist with the captions of a language, or with `off` none, as those that are shown.
+
+    >>> line = '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="c",NAME="P",LANGUAGE="pt",DEFAULT={},AUTOSELECT={},URI="p.m3u8"'
+    >>> showing(line.format("NO", "YES"), "por") == line.format("YES", "YES")
+    True
+    >>> showing(line.format("YES", "YES"), "off") == line.format("NO", "NO")
+    True
+    """
+    lines = []
+    for line in master.split("\n"):
+        if line.startswith("#EXT-X-MEDIA:TYPE=SUBTITLES"):
+            found = re.search(r'LANGUAGE="([^"]*)"', line)
+            shown = language != OFF and found is not None and languages.same(found[1], language)
+            line = re.sub(r"DEFAULT=(?:YES|NO)", f"DEFAULT={'YES' if shown else 'NO'}", line)
+            line = re.sub(r"AUTOSELECT=(?:YES|NO)", f"AUTOSELECT={'NO' if language == OFF else 'YES'}", line)
+        lines.append(line)
+    return "\n".join(lines)
