@@ -127,7 +127,7 @@ class ContainerFile:
         self._artefact = Artefact(target)
         self._streams: dict[str, Stream] = {}
         self._captions: dict[str, int] = {}
-        file: Any = _Pipe(self._artefact) if target == STDOUT else str(self._artefact.part)
+        file: Any = Pipe(self._artefact) if target == STDOUT else str(self._artefact.part)
         # Without the muxer's name, version and random numbers in it, the same input gives the same bytes everywhere.
         options = {"fflags": "+bitexact", "max_interleave_delta": _INTERLEAVE_US, **dict(container.options)}
         with self._guarded():
@@ -246,7 +246,7 @@ def caption_bytes(unit: Unit, format: str, number: int) -> bytes:
             return "\n".join(map(srt_text, unit.lines)).encode()
 
 
-class _Pipe:
+class Pipe:
     """What FFmpeg may know of standard output: it cannot be sought in."""
 
     def __init__(self, artefact: Artefact) -> None:
