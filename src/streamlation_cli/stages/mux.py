@@ -1,4 +1,4 @@
-"""Joins the original's packets, dubbed speech and captions into a file that players play: mp4, mkv, webm and others.
+"""Joins the original's packets, dubbed speech and captions into a file that players play: mp4, mkv, webm, HLS and others.
 
 The extension of each `-o` says what is written: mp4, m4v, mov, mkv, webm, ts, or without a picture m4a, mka. With `-o -` a
 stream goes to standard output, as --format says. Every record passes on.
@@ -12,6 +12,10 @@ other captions when they are switched on. An input without a picture gives a fil
 The records must hold the packets: `ingest --video` has those of the picture, `normalize --keep-packets` keeps those of the
 sound; `run -o talk.pt.mp4` sees to both.
 
+An .m3u8 is HLS: fragmented MP4 and WebVTT segments and the playlists of each track beside it. A live session is published as it
+goes, with the picture copied, and late enough that the dubbed voice and the captions are in their places: as late as they
+turn out to need. With several sounds NAME.LANGUAGE.m3u8 offers each alone, for devices that cannot choose.
+
 A file is written as `NAME.part` and renamed when it is whole. Packets wait for the words that were said in them in a temporary
 file (TMPDIR), so memory does not grow with the length.
 
@@ -21,6 +25,7 @@ Examples:
   streamlation ingest talk.mp4 --video | streamlation normalize --keep-packets | streamlation transcribe |
     streamlation translate --to pt | streamlation dub | streamlation mux -o talk.pt.mp4 > /dev/null
   streamlation mux -o talk.pt.mkv --captions ass --mix duck < log.ndjson > /dev/null
+  streamlation run rtmp://localhost/live/talk --live --to pt -o live/talk.m3u8
   streamlation mux -o - < log.ndjson | mpv -
 """
 
@@ -66,6 +71,17 @@ class Options(LayoutOptions):
     captions: str = option(
         "--captions", "auto", choices=("auto", "subrip", "ass", "none"),
         help="caption tracks: what the file's format usually has, SubRip or ASS in Matroska, or none",
+    )  # fmt: skip
+    target_latency: float = option(
+        "--target-latency", 0.0, metavar="SECONDS", minimum=0, maximum=60, shared=True,
+        help="live HLS: how late it may be; 0: as late as speech and captions need, up to 30 s",
+    )  # fmt: skip
+    hls_time: float = option(
+        "--hls-time", 2.0, metavar="SECONDS", minimum=0.5, maximum=30, help="HLS: length of a segment"
+    )
+    hls_window: float = option(
+        "--hls-window", 60.0, metavar="SECONDS", minimum=0, maximum=86400,
+        help="live HLS: how far back it can be played; 0 keeps everything",
     )  # fmt: skip
     burn_in: bool = option("--burn-in", False, help="draw captions into the picture (refused: the picture is copied)")
 

@@ -3,7 +3,7 @@
 The same stages as the pipe `ingest | normalize | transcribe | translate | dub | subtitle | mux`, a thread each with bounded
 queues between them, and the same bytes out. The extension of each `-o` says what is written: srt, vtt, ass and txt
 are captions, wav, flac, m4a, mp3 and opus the dubbed track, mp4, mkv, webm, mov, m4v, ts and mka the original with the dubbed track
-and captions in it (see `mux`), ndjson the records. Without `--to` the captions are in the
+and captions in it (see `mux`), m3u8 the same as HLS, ndjson the records. Without `--to` the captions are in the
 spoken language; without `-o` the records go to standard output. With `--live` a terminal shows what is said, its translation and
 how late they are, in place.
 
@@ -53,7 +53,7 @@ CHAIN = ("ingest", "normalize", "transcribe", "translate", "dub", "subtitle", "m
 """The stages in the order records go through them."""
 
 AUDIO = ("wav", "flac", "m4a", "mp3", "opus")
-MEDIA = ("mp4", "mkv", "webm", "mov", "m4v", "ts", "mka")
+MEDIA = ("mp4", "mkv", "webm", "mov", "m4v", "ts", "mka", "m3u8")
 RECORDS = ("ndjson", "jsonl")
 
 _OWN = {"--output", "--session", "--keep-packets", "--keep-audio", "--pairs", "--voices"}

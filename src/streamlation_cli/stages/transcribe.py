@@ -89,8 +89,8 @@ class Options(StubOptions):
         "--live", False, shared=True, help="transcribe while it is spoken: words are committed as they come"
     )
     target_latency: float = option(
-        "--target-latency", 0.0, metavar="SECONDS", minimum=0, maximum=60,
-        help="with --live: say so when 95 % of the words are not committed within this time; 0: never",
+        "--target-latency", 0.0, metavar="SECONDS", minimum=0, maximum=60, shared=True,
+        help="with --live: how late 95 % of the words, or live HLS, may be; it is said when they are later; 0: no wish",
     )  # fmt: skip
     keep_audio: bool = option("--keep-audio", False, help="pass the pcm records on")
 
