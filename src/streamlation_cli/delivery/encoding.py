@@ -21,6 +21,8 @@ _ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
 """Codec → FFmpeg's encoder, its sample format, its options; speech asks little of an encoder, so it may hurry."""
 _BITS_PER_CHANNEL = {"aac": 80_000, "opus": 48_000}
 """As `dub` writes them."""
+_BITS_ALIKE = {"aac": 96_000, "opus": 64_000}
+"""Of two channels that have the same: coded as their sum, and a difference that is nothing."""
 _BITEXACT = 1 << 23
 _GLOBAL_HEADER = 1 << 22
 
@@ -29,12 +31,13 @@ class SoundEncoder:
     """An encoder of one track that starts at media time 0.
 
     `write` takes samples, `finish` ends them; `units` holds what they became, to be taken from its left. The encoder's padding
-    is before time 0 (see `Track.padding_samples`).
+    is before time 0 (see `Track.padding_samples`). `alike` says that both channels have the same, which costs half.
     """
 
     def __init__(
-        self, codec: Literal["aac", "opus"], channels: int, *, name: str, language: str, title: str, default: bool
-    ) -> None:
+        self, codec: Literal["aac", "opus"], channels: int, *, name: str, language: str, title: str, default: bool,
+        alike: bool = False,
+    ) -> None:  # fmt: skip
         import av
 
         encoder, self._format, options = _ENCODERS[codec]
@@ -43,9 +46,9 @@ class SoundEncoder:
         context.sample_rate = SAMPLE_RATE_HZ
         context.layout = self._layout
         context.format = self._format
-        context.bit_rate = _BITS_PER_CHANNEL[codec] * channels
+        context.bit_rate = _BITS_ALIKE[codec] if alike else _BITS_PER_CHANNEL[codec] * channels
         context.flags |= _BITEXACT | _GLOBAL_HEADER
-        context.options = dict(options)
+        context.options = options | ({"aac_ms": "1"} if alike and codec == "aac" else {})
         context.open()
         self._context = context
         self._frame_samples: int = context.frame_size

@@ -276,7 +276,7 @@ class Joiner:
             raise UsageError("two dubbed languages cannot be mixed with one original; say --mix replace")
         encoder = SoundEncoder(
             self._takes.encoder, 2, name=f"dub-{language or 'und'}", language=language,
-            title="Dubbed", default=not self._dubs,
+            title="Dubbed", default=not self._dubs, alike=self._under is None,
         )  # fmt: skip
         settings = self._settings
         lane = DubLane(
