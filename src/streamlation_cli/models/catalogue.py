@@ -8,8 +8,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-KINDS = ("whisper", "firefox", "ct2", "piper")
-"""Recognition, translation by Firefox models, translation by CTranslate2 models, voices."""
+KINDS = ("whisper", "firefox", "ct2", "piper", "speaker")
+"""Recognition, translation by Firefox models, translation by CTranslate2 models, voices, telling speakers apart."""
 
 
 @dataclass(frozen=True, kw_only=True)

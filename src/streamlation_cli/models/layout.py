@@ -13,6 +13,7 @@ NEEDED = {
             "special_tokens_map.json", "added_tokens.json", "generation_config.json"),
     "piper": ("*.onnx", "*.onnx.json", "MODEL_CARD"),
     "firefox": ("model.*.bin", "*vocab.*.spm", "lex.*.bin"),
+    "speaker": ("pretrained.pt",),
 }  # fmt: skip
 """Files a model of each kind is made of; what else lies beside them is documentation or weights in another form."""
 
@@ -32,6 +33,8 @@ def kind_of(names: Iterable[str]) -> str | None:
         return "piper"
     if any(fnmatch(n, "model.*.bin") for n in present) and any(fnmatch(n, "*vocab.*.spm") for n in present):
         return "firefox"
+    if "pretrained.pt" in present:
+        return "speaker"
     if "model.bin" not in present:
         return None
     if any(name.endswith((".spm", ".model")) or name.startswith(("shared_voc", "source_voc")) for name in present):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,6 +42,10 @@ from ..records import (
 )
 from ..segmentation import Cutting, Segmenter, Utterance
 from ..sessions import Stage, by_session
+from ..speakers import voiceprint
+from ..speakers.clustering import Speakers
+from ..speakers.turns import Said, Turn
+from ..speakers.turns import turns as turns_of
 from ..voice_activity import SileroDetector, open_silero
 
 STAGE = "transcribe"
@@ -92,6 +96,10 @@ class Options(StubOptions):
         "--target-latency", 0.0, metavar="SECONDS", minimum=0, maximum=60, shared=True,
         help="with --live: how late 95 % of the words, or live HLS, may be; it is said when they are later; 0: no wish",
     )  # fmt: skip
+    speakers: str = option(
+        "--speakers", "", metavar="N|auto",
+        help="tell speakers apart: how many there are at most, or auto; needs the model speaker/ge2e, not with --live",
+    )  # fmt: skip
     keep_audio: bool = option("--keep-audio", False, help="pass the pcm records on")
 
 
@@ -125,6 +133,7 @@ def stage(options: Options) -> Stage:
     """
     if 0 < options.longest_s < LEAST_LONGEST_S:
         raise UsageError(f"--longest {options.longest_s:g}: it must be at least {LEAST_LONGEST_S:g} seconds")
+    most_speakers(options)
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
         open_sessions: dict[str, _Session] = {}
@@ -145,6 +154,19 @@ def stage(options: Options) -> Stage:
                 session.close()
 
     return run
+
+
+def most_speakers(options: Options) -> int | None:
+    """What `--speakers` says: 0 for as many as there are, None where nobody is to be told apart. Raises UsageError."""
+    if not options.speakers:
+        return None
+    if options.live:
+        raise UsageError("--speakers tells whole utterances apart, which --live does not wait for; leave one of them out")
+    if options.speakers == AUTO:
+        return 0
+    if options.speakers.isdecimal() and 1 <= int(options.speakers) <= 99:
+        return int(options.speakers)
+    raise UsageError(f"--speakers {options.speakers}: it must be a number from 1 to 99, or {AUTO}")
 
 
 def _live(header: Header, options: Options) -> LiveSession:
@@ -220,6 +242,8 @@ class _Session:
         """Where the last transcript ends."""
         self._before: tuple[Word, ...] = ()
         """All words of the last utterance, for the seam with the next."""
+        most = most_speakers(options)
+        self._speakers = None if most is None else Speakers(most)
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         """See `Handler`."""
@@ -233,6 +257,8 @@ class _Session:
         else:
             yield record
             if isinstance(record, Header):
+                if self._speakers is not None:
+                    self._printer = voiceprint.opened(store.resolve("speaker", "ge2e"))
                 engine = open_engine(self._options)
                 self._recognizer = BatchRecognizer(
                     engine, batch_size=self._preset.batch_size, guard=Guard(), pool=_pool_of(engine)
@@ -298,20 +324,35 @@ class _Session:
         """The text of the oldest window that is being recognised, in the order of time."""
         window, recognizing = self._in_flight.popleft()
         heard = recognizing.result()
+        found: list[tuple[_Timed, Recognition, tuple[Word, ...]]] = []
         for timed, recognition in zip(window, heard, strict=True):
             before, self._before = self._before, ()
             if recognition is None:
                 continue
             words = timed.words(recognition)
             self._before = words
-            transcript = self._transcript(timed, recognition, timed.own(words, before))
-            if transcript is not None:
-                self._written += 1
-                self._written_to_ms = transcript.end_ms
-                yield transcript
+            found.append((timed, recognition, timed.own(words, before)))
+        for (timed, recognition, _), turns in zip(found, self._turns(found), strict=True):
+            for turn in turns:
+                transcript = self._transcript(timed, recognition, turn)
+                if transcript is not None:
+                    self._written += 1
+                    self._written_to_ms = transcript.end_ms
+                    yield transcript
 
-    def _transcript(self, timed: _Timed, heard: Recognition, words: tuple[Word, ...]) -> Transcript | None:
-        """The record of an utterance whose own words these are; None where it has none."""
+    def _turns(self, found: Sequence[tuple[_Timed, Recognition, tuple[Word, ...]]]) -> list[list[Turn]]:
+        """Who said what of each utterance; all of it nobody in particular where speakers are not told apart."""
+        if self._speakers is None:
+            return [[Turn(words, "")] for _, _, words in found]
+        said = [
+            Said(words, timed.utterance.samples.astype(np.float32) / np.float32(32768), timed.start_ms)
+            for timed, _, words in found
+        ]
+        return turns_of(said, self._printer, self._speakers)
+
+    def _transcript(self, timed: _Timed, heard: Recognition, turn: Turn) -> Transcript | None:
+        """The record of one speaker's own words of an utterance; None where there are none."""
+        words = turn.words
         language = "en" if self._decoding.task == "translate" else heard.language
         whole = len(words) == len(heard.words)
         text = heard.text if whole else seams.joined(words, language)
@@ -328,6 +369,7 @@ class _Session:
             language=language,
             confidence=_confidence(heard, words),
             words=words,
+            speaker=turn.speaker,
         )
 
 
