@@ -8,8 +8,9 @@ from ..lag import media_now_ms
 from ..records import Cue, Discontinuity, Eos, Error, Header, Status, StreamRecord, Transcript, Translation
 from ..render import clock
 
-STAGES = ("ingest", "normalize", "transcribe", "translate", "dub", "subtitle", "mux", "serve", "cast")
+STAGES = ("ingest", "normalize", "transcribe", "translate", "dub", "subtitle", "mux", "cast", "serve")
 _SAYS = {Transcript: "transcribe", Translation: "translate", Cue: "subtitle"}
+"""Which stage a text is of, in the order they come; that of the last is how late the captions are."""
 _RECONNECTING = "reconnecting"
 _LONG_AGO_MS = 3_600_000
 """A greater lag says that a log is played, not that a stage is slow."""
@@ -69,8 +70,8 @@ class Health:
         counters = record.counters
         if "lag_p95_ms" in counters:
             self._p95_ms[record.stage] = round(counters["lag_p95_ms"])
-        if "buffer_ms" in counters:
-            self._buffered_ms = round(counters["buffer_ms"])
+        if "delay_ms" in counters:
+            self._buffered_ms = round(counters["delay_ms"])
         if record.stage == "ingest":
             self._progress = record.progress if record.progress is not None else self._progress
             self._reconnects = round(counters.get("reconnects", self._reconnects))
@@ -114,7 +115,7 @@ class Health:
             }
             for name in names
         ]  # fmt: skip
-        spoken = [lag for name in reversed(STAGES) if (lag := self._lag_of(name)) is not None]
+        spoken = [lag for name in reversed(tuple(_SAYS.values())) if (lag := self._lag_of(name)) is not None]
         text, trouble = self._words()
         return {
             "session": self._header.session, "source": self._header.source, "live": self._header.live,

@@ -170,7 +170,8 @@ def _stages(options: Any, chain: Chain, outputs: _Outputs) -> tuple[list[tuple[s
     of["dub"] = dataclasses.replace(
         of["dub"], output=tuple(outputs.audio), mix=of["dub"].mix if outputs.audio else "replace"
     )
-    if outputs.media:
+    plays = options.serve and not of["serve"].captions_only
+    if outputs.media or plays:
         of["ingest"] = dataclasses.replace(of["ingest"], video=True)
         of["normalize"] = dataclasses.replace(of["normalize"], keep_packets=True)
     if outputs.audio and of["dub"].mix != "replace":
@@ -185,7 +186,7 @@ def _stages(options: Any, chain: Chain, outputs: _Outputs) -> tuple[list[tuple[s
     live = of["transcribe"].live
     chosen = ["normalize", "transcribe"]
     chosen += ["translate"] if of["translate"].to else []
-    chosen += ["dub"] if outputs.audio or (outputs.media and of["translate"].to) else []
+    chosen += ["dub"] if outputs.audio or ((outputs.media or plays) and of["translate"].to) else []
     chosen += ["subtitle"] if outputs.captions else []
     chosen += ["mux"] if outputs.media else []
     chosen += ["serve"] if options.serve else []

@@ -3,6 +3,9 @@
 The page shows what is said and its translation while it is spoken, in large type, how late it is, and in words what goes
 wrong. It takes the records of any live chain, of a log, or captions as `cue` records. Several sessions may be served at once.
 
+Where the records carry packets (`ingest --video`, `normalize --keep-packets`; `run --serve` sees to both) the page plays picture
+and sound, the dubbed voice or the original, as late as they need for voice and captions to be in their places.
+
 The address is printed on stderr. By default only this machine can open it. `--bind 0.0.0.0:8080` serves everyone on the
 network; viewing then takes a token: `--token`, or one that is made and is part of the printed address. A second one,
 for control, lets its holder pause the captions for everyone, and stop the process.
@@ -30,10 +33,11 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from .. import stdio
 from ..options import option
-from ..records import StreamRecord
+from ..records import StreamRecord, ends_session
 from ..sessions import Stage
 
 logger = logging.getLogger("streamlation.serve")
@@ -60,6 +64,15 @@ class Options:
     audit_log: str = option(
         "--audit-log", "", metavar="FILE", help="append a JSON line for each request and what was decided"
     )
+    captions_only: bool = option("--captions-only", False, help="no player, though the records carry picture and sound")
+    mix: str = option(
+        "--mix", "replace", choices=("replace", "duck", "keep"), shared=True,
+        help="replace: the voice alone; duck: over the original, turned down; keep: original and voice on a side each",
+    )  # fmt: skip
+    target_latency: float = option(
+        "--target-latency", 0.0, metavar="SECONDS", minimum=0, maximum=60, shared=True,
+        help="how late a live picture may be; 0: as late as speech and captions need, up to 30 s",
+    )  # fmt: skip
     linger: float | None = option(
         "--linger", None, metavar="SECONDS", minimum=0, kind=float,
         help="go on serving so long after the input has ended; without it until interrupted on a terminal, else not at all",
@@ -76,6 +89,7 @@ def stage(options: Options) -> Stage:
         from ..serving.access import Access, Audit, Guard
         from ..serving.board import Board
         from ..serving.pages import Pages
+        from ..serving.playing import Players
 
     linger_s = options.linger if options.linger is not None else (float("inf") if stdio.stdout_is_terminal() else 0.0)
 
@@ -92,13 +106,29 @@ def stage(options: Options) -> Stage:
             before_stop=board.close,
         )
     )
+    players = None
+    if not options.captions_only:
+        players = Players(
+            lambda store: urlsplit(server.serve_store(store)).path, board.set_media, options.mix, options.target_latency
+        )
+        stack.callback(players.close)
     _announce(server.address, access.view_token, access.control_token)
+
+    def seen(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+        for record in records:
+            board.see(record)
+            yield record
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
         with stack:
             for record in records:
-                board.see(record)
-                yield record
+                said = players.see(record) if players is not None else []
+                if ends_session(record):  # nothing of a session follows its end
+                    yield from seen(said)
+                    yield from seen([record])
+                else:
+                    yield from seen([record])
+                    yield from seen(said)
             until_s = time.monotonic() + linger_s
             while time.monotonic() < until_s and not stdio.interrupt_requested():
                 time.sleep(_TICK_S)

@@ -14,15 +14,14 @@ export class Log {
     new ResizeObserver(() => { if (this.following) { this.follow(); } }).observe(box);
   }
 
-  fill(stream, withSource) {
+  fill(finals, withSource) {
     this.list.replaceChildren();
     this.last = null;
-    this.add(stream, withSource);
+    this.add(finals, withSource);
     this.follow();
   }
 
-  add(stream, withSource) {
-    const finals = stream?.finals ?? [];
+  add(finals, withSource) {
     const from = this.last ? finals.lastIndexOf(this.last) + 1 : Math.max(0, finals.length - MOST_SHOWN);
     if (from >= finals.length) { return; }
     const following = this.following;

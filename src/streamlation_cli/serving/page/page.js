@@ -3,8 +3,9 @@
 import { Feed } from "./feed.js";
 import { Figures } from "./figures.js";
 import { Log } from "./log.js";
+import { Player } from "./player.js";
 import { Settings } from "./settings.js";
-import { Texts } from "./texts.js";
+import { parts, Texts } from "./texts.js";
 import { Window } from "./window.js";
 
 const SILENT_MS = 6000;  // a live source says something each second: after so long without, it is not well
@@ -35,6 +36,10 @@ class Page {
       this.render();
     });
     for (const action of ["pause", "stop"]) { $(action).addEventListener("click", () => this.control(action)); }
+    this.player = new Player($("video"), (text) => put($("media-state"), text), (sounds, sound) => this.offerAudio(sounds, sound));
+    $("audio").addEventListener("change", () => this.player.choose($("audio").value));
+    this.timeMs = null;
+    setInterval(() => this.follow(), 100);
     this.feed = new Feed((message) => this.take(message), (line) => this.onLine(line));
     this.feed.connect();
     setInterval(() => this.say(), 1000);
@@ -72,6 +77,7 @@ class Page {
       session.state = message.state;
       session.heardAt = performance.now();
       if (before !== JSON.stringify(message.state.captions)) { this.offer(); }
+      if (message.state.session === this.name) { this.play(); }
     }
     if (this.sessions.size !== $("session").options.length) { this.offerSessions(); }
     if (message.paused !== undefined) { this.paused = message.paused; }
@@ -113,8 +119,35 @@ class Page {
   choose(name) {
     this.name = name;
     if (this.session) { this.session.languages = [...this.session.texts.streams.keys()].join(); }
+    this.play();
     this.offer();
     this.render();
+  }
+
+  // Picture and sound of the session, where it has any.
+  play() {
+    const media = this.session?.state?.media ?? "";
+    for (const id of ["media", "player-keys", "ahead-choice"]) { $(id).hidden = !media; }
+    if (media) {
+      this.player.open(media);
+    } else if (this.player.uri) {
+      this.player.close();
+      this.offerAudio([], null);
+    }
+  }
+
+  offerAudio(sounds, chosen) {
+    $("audio").replaceChildren(...sounds.map(({ name }) => new Option(name, name, false, name === chosen?.name)));
+    $("audio-choice").hidden = sounds.length < 2;
+    $("media").dataset.kind = this.player.isAudio ? "audio" : "video";
+  }
+
+  // With picture and sound, text keeps to their time; without, it is shown as it comes.
+  follow() {
+    const before = this.timeMs;
+    this.timeMs = this.settings.get("ahead") ? null : this.player.timeMs;
+    if (this.timeMs === before) { return; }
+    if (before === null || this.timeMs === null || this.timeMs < before) { this.render(); } else { this.show(null); }
   }
 
   // The captions there are to choose from: each language, and a translation with the original under it.
@@ -155,25 +188,36 @@ class Page {
     this.first.clear();
     this.second.clear();
     $("second").hidden = !second;
-    this.log.fill(first, Boolean(second));
-    this.announced = first?.finals.length ? first.finals.at(-1) : null;
+    const said = this.said(first);
+    this.log.fill(said, Boolean(second));
+    this.announced = said.at(-1) ?? null;
     $("spoken").replaceChildren();
     $("spoken").lang = first?.language ?? "";
     this.show(null);
     this.say();
   }
 
+  // What is final, as far as the picture has come.
+  said(stream) {
+    const finals = stream?.finals ?? [];
+    return this.timeMs === null ? finals : finals.filter((line) => line.end <= this.timeMs);
+  }
+
   // What is on screen now.
   show(key) {
     const { firstKey, secondKey, first, second } = this.chosen();
-    if (firstKey === "captions") {
+    if (this.timeMs !== null) {
+      showAt(this.first, first, this.timeMs);
+      showAt(this.second, second, this.timeMs);
+    } else if (firstKey === "captions") {
       this.showCaption();
     } else {
       if (!key || key === firstKey) { showStream(this.first, first); }
       if (!key || key === secondKey) { showStream(this.second, second); }
     }
-    this.log.add(first, Boolean(second));
-    this.announce(first);
+    const said = this.said(first);
+    this.log.add(said, Boolean(second));
+    this.announce(said);
     const nothing = !this.session || [...this.session.texts.streams.values()].every((s) => !s.finals.length && !s.open.size);
     $("waiting").hidden = !nothing || Boolean(this.session?.texts.cue);
   }
@@ -186,10 +230,9 @@ class Page {
   }
 
   // Screen readers are read what is final, once, in the language that is chosen.
-  announce(stream) {
-    if (!stream?.finals.length) { return; }
-    const from = this.announced ? stream.finals.lastIndexOf(this.announced) + 1 : 0;
-    for (const line of stream.finals.slice(from)) {
+  announce(said) {
+    const from = this.announced ? said.lastIndexOf(this.announced) + 1 : 0;
+    for (const line of said.slice(from)) {
       const element = document.createElement("p");
       element.lang = line.language;
       element.textContent = line.text;
@@ -248,6 +291,16 @@ function showStream(window, stream) {
   if (!stream) { return; }
   for (const line of stream.finals.slice(-2)) { window.say(line.id, line.text, "", line.language); }
   for (const [id, { firm, maybe, language }] of stream.open) { window.say(id, firm, maybe, language); }
+}
+
+// The words that have been said by a time: the last two utterances that have begun.
+function showAt(window, stream, timeMs) {
+  const begun = (stream?.finals ?? []).filter((line) => line.at <= timeMs);
+  for (const line of begun.slice(-2)) {
+    const count = line.words.filter((word) => word.start_ms <= timeMs).length;
+    const text = line.words.length ? parts({ text: line.text, words: line.words, stable_words: count })[0] : line.text;
+    window.say(line.id, line.end <= timeMs ? line.text : text, "", line.language);
+  }
 }
 
 // A line and the committed words of it: what comes after them may still change.

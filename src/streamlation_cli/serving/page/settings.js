@@ -6,12 +6,12 @@ const KEPT = "streamlation";
 export class Settings {
   // `does.cycle` is called for the key that changes the captions' language.
   constructor(does) {
-    this.values = { captions: "", size: 1, theme: "", contrast: false, keys: true, ...load() };
+    this.values = { captions: "", size: 1, theme: "", contrast: false, keys: true, ahead: false, ...load() };
     const $ = (id) => document.getElementById(id);
     $("smaller").addEventListener("click", () => this.resize(-1));
     $("larger").addEventListener("click", () => this.resize(1));
     $("theme").addEventListener("change", () => this.set("theme", $("theme").value));
-    for (const name of ["contrast", "keys"]) { $(name).addEventListener("change", () => this.set(name, $(name).checked)); }
+    for (const name of ["contrast", "keys", "ahead"]) { $(name).addEventListener("change", () => this.set(name, $(name).checked)); }
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.dark.addEventListener("change", () => this.apply());
     document.addEventListener("keydown", (event) => {
@@ -49,8 +49,7 @@ export class Settings {
     root.dataset.contrast = this.values.contrast ? "high" : "";
     root.style.setProperty("--factor", this.values.size);
     document.getElementById("theme").value = this.values.theme;
-    document.getElementById("contrast").checked = this.values.contrast;
-    document.getElementById("keys").checked = this.values.keys;
+    for (const name of ["contrast", "keys", "ahead"]) { document.getElementById(name).checked = this.values[name]; }
     document.getElementById("size").textContent = `${Math.round(this.values.size * 100)} %`;
   }
 }

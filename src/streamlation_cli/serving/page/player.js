@@ -1,0 +1,320 @@
+// Plays our live HLS by Media Source Extensions, a source buffer for the picture and one for the sound; where a browser has
+// none (iPhones) it is left to play HLS itself. Segments carry media time, so `currentTime` is the time of the records.
+
+import { parseMaster, parseMedia } from "./playlists.js";
+
+const AHEAD_S = 24;  // fetched ahead of what is played
+const BEHIND_S = 40;  // kept behind it
+const FROM_END = 3;  // a live stream is begun so many segments before its end
+const LATE_S = 3;  // so much further behind than it began, it is played a little faster
+const FASTER = 1.06;
+const TICK_MS = 250;
+const TRIES = 8;
+
+class Gone extends Error {}
+
+async function get(uri, signal) {
+  for (let tries = 0; ; tries += 1) {
+    const answer = await fetch(uri, { signal }).catch((error) => {
+      if (error.name === "AbortError") { throw error; }
+      return null;
+    });
+    if (answer?.ok) { return answer; }
+    if (answer?.status === 404 || tries >= TRIES) { throw new Gone(uri); }
+    await new Promise((resolve) => { setTimeout(resolve, 250 * 2 ** Math.min(tries, 4)); });
+    signal.throwIfAborted();
+  }
+}
+
+// One source buffer and the playlist that it is filled from.
+class Track {
+  constructor(buffer, uri) {
+    this.buffer = buffer;
+    this.next = null;  // number of the segment that is wanted next
+    this.anchor = null;  // {number, time}: a segment of which it is known when it begins
+    this.go(uri);
+  }
+
+  go(uri) {
+    this.stop?.abort();
+    this.stop = new AbortController();
+    this.uri = uri;
+    this.playlist = null;
+    this.readAt = 0;
+    this.map = "";
+  }
+
+  get busy() { return this.buffer.updating; }
+
+  settled() {
+    if (!this.buffer.updating) { return Promise.resolve(); }
+    return new Promise((resolve) => { this.buffer.addEventListener("updateend", resolve, { once: true }); });
+  }
+
+  async append(data) {
+    await this.settled();
+    this.buffer.appendBuffer(data);
+    await this.settled();
+  }
+
+  async remove(from, to) {
+    await this.settled();
+    if (to > from && this.buffer.buffered.length) {
+      this.buffer.remove(from, to);
+      await this.settled();
+    }
+  }
+
+  async read() {
+    const now = performance.now();
+    const wanted = this.next !== null && this.playlist?.segments.some((segment) => segment.number >= this.next);
+    const fresh = this.playlist && (this.playlist.ended || now - this.readAt < this.playlist.target * 500);
+    if (this.playlist && (wanted || fresh)) { return; }
+    const { signal } = this.stop;
+    const text = await (await get(this.uri, signal)).text();
+    signal.throwIfAborted();
+    this.readAt = now;
+    this.playlist = parseMedia(text, this.uri);
+    const { segments, ended } = this.playlist;
+    if (this.next === null && segments.length && (ended || segments.length >= FROM_END)) {
+      this.next = (ended ? segments[0] : segments.at(-FROM_END)).number;
+    }
+  }
+
+  // Until when it can be played from `time` on without a stop.
+  until(time) {
+    const { buffered } = this.buffer;
+    for (let at = 0; at < buffered.length; at += 1) {
+      if (time >= buffered.start(at) - 0.1 && time < buffered.end(at)) { return buffered.end(at); }
+    }
+    return time;
+  }
+
+  // The next stretch after `time`, where there is a hole.
+  after(time) {
+    const { buffered } = this.buffer;
+    for (let at = 0; at < buffered.length; at += 1) {
+      if (buffered.start(at) > time) { return buffered.start(at); }
+    }
+    return null;
+  }
+
+  numberAt(time) {
+    if (!this.anchor || !this.playlist) { return null; }
+    let at = this.anchor.time;
+    const { segments } = this.playlist;
+    for (const one of segments) { if (one.number < this.anchor.number) { at -= one.duration; } }
+    for (const one of segments) {
+      if (time < at + one.duration) { return one.number; }
+      at += one.duration;
+    }
+    return segments.length ? segments.at(-1).number : null;
+  }
+
+  // Fetches and appends one segment where one is wanted; whether it did.
+  async fill(time, ahead) {
+    await this.read();
+    const { signal } = this.stop;
+    const { segments, first } = this.playlist;
+    if (this.next === null) { return false; }
+    if (this.next < first) { this.next = first; }  // the window has gone on without us
+    const segment = segments[this.next - first];
+    if (!segment || (time !== null && this.until(time) - time > ahead)) { return false; }
+    if (!segment.gap) {
+      if (segment.map !== this.map) {
+        await this.append(await (await get(segment.map, signal)).arrayBuffer());
+        this.map = segment.map;
+      }
+      const data = await (await get(segment.uri, signal)).arrayBuffer();
+      signal.throwIfAborted();
+      await this.append(data);
+      const { buffered } = this.buffer;
+      if (buffered.length) { this.anchor = { number: segment.number + 1, time: buffered.end(buffered.length - 1) }; }
+    }
+    this.next = segment.number + 1;
+    return true;
+  }
+
+  get ended() { return Boolean(this.playlist?.ended) && this.playlist.segments.every((one) => one.number < this.next); }
+}
+
+export class Player {
+  // `onState` is told in words what the player does; `onAudio` which sounds there are.
+  constructor(video, onState, onAudio) {
+    this.video = video;
+    this.onState = onState;
+    this.onAudio = onAudio;
+    this.uri = "";
+    this.timer = 0;
+    video.addEventListener("seeking", () => this.sought());
+    video.addEventListener("error", () => this.fail("The player gave up on this stream."));
+  }
+
+  // Media time of what is on screen, in ms; null where nothing has been played yet, or the browser keeps its own time.
+  get timeMs() { return this.tracks?.length && this.begun && this.played ? this.video.currentTime * 1000 : null; }
+
+  get isAudio() { return this.audioOnly; }
+
+  get aheadS() {
+    if (!this.tracks?.length) { return null; }
+    const time = this.video.currentTime;
+    return Math.min(...this.tracks.map((track) => track.until(time))) - time;
+  }
+
+  close() {
+    clearInterval(this.timer);
+    for (const track of this.tracks ?? []) { track.stop.abort(); }
+    this.tracks = [];
+    this.uri = "";
+    this.video.removeAttribute("src");
+    this.video.load();
+  }
+
+  async open(uri) {
+    if (uri === this.uri) { return; }
+    this.close();
+    this.uri = uri;
+    this.begun = this.played = this.failed = false;
+    if (!("MediaSource" in window)) {
+      this.video.src = uri;
+      this.onState("");
+      return;
+    }
+    this.onState("Loading…");
+    const opening = new AbortController();
+    try {
+      const base = new URL(uri, location.href).href;
+      this.master = parseMaster(await (await get(base, opening.signal)).text(), base);
+      if (!this.master) { throw new Gone(uri); }
+      await this.attach();
+    } catch (error) {
+      if (this.uri === uri) { this.fail(why(error)); }
+      return;
+    }
+    this.timer = setInterval(() => this.tick(), TICK_MS);
+    this.tick();
+    this.video.play().then(() => {}, () => this.onState("Press play to watch. Until then the captions are live."));
+  }
+
+  async attach() {
+    const { codecs, audio, uri } = this.master;
+    const sound = codecs.filter((codec) => /^(mp4a|opus|ac-3|ec-3|fLaC)/i.test(codec));
+    const picture = codecs.filter((codec) => !sound.includes(codec));
+    this.audioOnly = !picture.length;
+    const types = this.audioOnly ? [`audio/mp4; codecs="${sound}"`]
+      : [`video/mp4; codecs="${picture}"`, ...(sound.length ? [`audio/mp4; codecs="${sound[0]}"`] : [])];
+    const refused = types.find((type) => !MediaSource.isTypeSupported(type));
+    if (refused) { throw new Error(`This browser cannot play ${refused}.`); }
+    this.source = new MediaSource();
+    this.video.src = URL.createObjectURL(this.source);
+    await new Promise((resolve) => { this.source.addEventListener("sourceopen", resolve, { once: true }); });
+    URL.revokeObjectURL(this.video.src);
+    this.sounds = audio.map((one) => ({ ...one, uri: one.uri || uri }));
+    this.sound = this.sounds.find((one) => one.isDefault) ?? this.sounds[0] ?? null;
+    this.tracks = types.map((type, at) => {
+      const isSound = this.audioOnly || at > 0;
+      const track = new Track(this.source.addSourceBuffer(type), isSound && this.sound ? this.sound.uri : uri);
+      track.isSound = isSound;
+      return track;
+    });
+    this.onAudio(this.sounds, this.sound);
+  }
+
+  // Another sound, from where it is now.
+  async choose(name) {
+    const sound = this.sounds.find((one) => one.name === name);
+    const track = this.tracks.find((one) => one.isSound);
+    if (!sound || !track || sound === this.sound) { return; }
+    this.sound = sound;
+    const number = track.numberAt(this.video.currentTime);
+    track.go(sound.uri);
+    track.next = number;
+    track.switching = true;
+    await track.remove(0, Infinity);
+    track.switching = false;
+  }
+
+  tick() {
+    const uri = this.uri;
+    for (const track of this.tracks) {
+      if (track.working || track.switching) { continue; }
+      track.working = true;
+      this.work(track).catch((error) => {
+        if (uri === this.uri && error.name !== "AbortError") { this.fail(why(error)); }
+      }).finally(() => { track.working = false; });
+    }
+    this.follow();
+  }
+
+  async work(track) {
+    const time = this.begun ? this.video.currentTime : null;
+    while (await track.fill(time === null ? null : this.video.currentTime, AHEAD_S)) {
+      if (time === null) { break; }
+    }
+    if (this.begun && this.video.currentTime > BEHIND_S + 10) { await track.remove(0, this.video.currentTime - BEHIND_S); }
+  }
+
+  // Begins, leaps over holes, catches up, ends.
+  follow() {
+    if (this.failed || !this.tracks.length) { return; }
+    const { video } = this;
+    if (!this.begun) {
+      if (this.tracks.some((track) => !track.buffer.buffered.length)) { return; }
+      const starts = this.tracks.map((track) => track.buffer.buffered.start(0));
+      video.currentTime = Math.max(...starts) + 0.01;
+      this.begun = true;
+      this.beganAhead = null;
+      this.onState(video.paused ? "Press play to watch. Until then the captions are live." : "");
+      return;
+    }
+    this.played = this.played || (!video.paused && video.currentTime > 0);
+    const ahead = this.aheadS;
+    if (ahead < 0.15 && !video.seeking) {
+      const next = this.tracks.map((track) => (track.until(video.currentTime) - video.currentTime < 0.15
+        ? track.after(video.currentTime) : video.currentTime));
+      if (next.every((time) => time !== null)) {
+        video.currentTime = Math.max(...next) + 0.01;  // nothing was sent for a while: on to where it goes on
+      }
+    }
+    const ended = this.tracks.every((track) => track.ended);
+    if (ended && this.source.readyState === "open" && !this.tracks.some((track) => track.busy || track.working)) {
+      this.source.endOfStream();
+    }
+    this.pace(ended);
+    if (video.ended) { this.onState("The end."); }
+    else if (video.paused) { this.onState(this.played ? "Paused." : "Press play to watch. Until then the captions are live."); }
+    else if (ahead < 0.15 && !ended) { this.onState("Waiting for more to play…"); }
+    else { this.onState(""); }
+  }
+
+  pace(ended) {
+    const [track] = this.tracks;
+    const { playlist } = track;
+    if (ended || !playlist || playlist.ended || !track.anchor) { return; }
+    const known = playlist.segments.filter((one) => one.number >= track.next).reduce((sum, one) => sum + one.duration, 0);
+    const behind = track.anchor.time + known - this.video.currentTime;
+    this.beganAhead ??= behind;
+    this.video.playbackRate = behind > this.beganAhead + LATE_S ? FASTER : 1;
+  }
+
+  // To where nothing is loaded yet.
+  sought() {
+    if (!this.begun) { return; }
+    for (const track of this.tracks) {
+      const time = this.video.currentTime;
+      if (track.until(time) > time || track.switching) { continue; }
+      const number = track.numberAt(time);
+      if (number !== null) { track.next = number; }
+    }
+  }
+
+  fail(text) {
+    this.failed = true;
+    clearInterval(this.timer);
+    this.onState(text);
+  }
+}
+
+function why(error) {
+  return error instanceof Gone ? "The picture and sound are not there any more." : error.message;
+}
