@@ -13,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import zeroconf
 from pychromecast.generated import cast_channel_pb2
 
 CONNECTION = "urn:x-cast:com.google.cast.tp.connection"
@@ -408,3 +411,32 @@ def cast_device(folder: Path, host: str = "127.0.0.1", speed: float = 4.0) -> It
         yield device
     finally:
         device.close()
+
+
+def _announced(name: str, device: CastDevice) -> Any:
+    """Announces the device by multicast; returns what ends that."""
+    network = zeroconf.Zeroconf(interfaces=[device.host])
+    identifier = uuid.uuid4().hex
+    network.register_service(
+        zeroconf.ServiceInfo(
+            "_googlecast._tcp.local.", f"Chromecast-{identifier}._googlecast._tcp.local.", port=device.port,
+            addresses=[socket.inet_aton(device.host)], server=f"{identifier}.local.",
+            properties={"id": identifier, "md": "Chromecast", "fn": name, "ca": "201221", "st": "0", "ve": "05", "rs": ""},
+        )
+    )  # fmt: skip
+    return network
+
+
+def main(host: str, folder: str, name: str) -> None:
+    """A device of that name until standard input ends; then what it was told to play is in `FOLDER/loads.json`."""
+    with cast_device(Path(folder), host) as device:
+        network = _announced(name, device)
+        print("ready", flush=True)
+        sys.stdin.read()
+        network.close()
+        loads = [{"frames": load.frames, "refused": load.refused, "texts": load.texts} for load in device.loads]
+        (Path(folder) / "loads.json").write_text(json.dumps(loads))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

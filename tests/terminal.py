@@ -68,15 +68,15 @@ class Screen:
 
 
 class OnTerminal:
-    """The program with its standard output and error on a terminal, its input a pipe."""
+    """The program with its standard output and error on a terminal, its input a pipe, or with `keyboard` the terminal too."""
 
-    def __init__(self, arguments: Sequence[str], *, columns: int = 80, rows: int = 24) -> None:
+    def __init__(self, arguments: Sequence[str], *, columns: int = 80, rows: int = 24, keyboard: bool = False) -> None:
         self.screen = Screen(columns)
         self.written = ""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
-            [PROGRAM, *arguments], stdin=subprocess.PIPE, stdout=slave, stderr=slave,
+            [PROGRAM, *arguments], stdin=slave if keyboard else subprocess.PIPE, stdout=slave, stderr=slave,
             env={**os.environ, "TERM": "xterm-256color"},
         )  # fmt: skip
         os.close(slave)
@@ -93,8 +93,10 @@ class OnTerminal:
         os.close(self._master)
 
     def send(self, data: bytes) -> None:
-        """Writes to its standard input."""
-        assert self.process.stdin is not None
+        """Writes to its standard input, or presses keys."""
+        if self.process.stdin is None:
+            os.write(self._master, data)
+            return
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
@@ -110,8 +112,8 @@ class OnTerminal:
 
     def finish(self, timeout_s: float = 30) -> int:
         """Ends its input and reads what is left; returns the exit status."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         while self._read():
             pass
         return self.process.wait(timeout_s)

@@ -154,7 +154,7 @@ class Kind:
     module: str
     """Below this package; has `connect(device, timeout_s) -> Receiver` and `discover(timeout_s) -> list[Device]`."""
     what: str
-    """For people."""
+    """For people: several of them."""
     video: frozenset[str] = frozenset()
     """Codecs that every device of this kind plays, by FFmpeg's names."""
     perhaps: frozenset[str] = frozenset()
@@ -188,7 +188,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind(
-            name="chromecast", module="chromecast", what="Chromecast",
+            name="chromecast", module="chromecast", what="Chromecast devices",
             # https://developers.google.com/cast/docs/media: what all generations have in common, and what the later ones add
             video=frozenset({"h264", "vp8"}), perhaps=frozenset({"hevc", "vp9", "av1"}),
             audio=frozenset({"aac", "mp3", "opus", "vorbis", "flac", "pcm_s16le"}),
@@ -196,23 +196,31 @@ KINDS: dict[str, Kind] = {
             tells_media_time=True, buffer_ms=6000,  # three segments of 2 s, the least that its HLS player starts with
         ),
         Kind(
-            name="airplay", module="airplay", what="AirPlay",
+            name="airplay", module="airplay", what="AirPlay devices",
             buffer_ms=4000, pulls=False, tells_media_time=True,
         ),
         Kind(
-            name="dlna", module="dlna", what="DLNA",
+            name="dlna", module="dlna", what="DLNA devices",
             video=frozenset({"h264", "mpeg2video", "mpeg4"}), perhaps=frozenset({"hevc", "vp8", "vp9", "av1"}),
             audio=frozenset({"aac", "mp3", "ac3", "pcm_s16le", "flac", "mp2"}),
             containers=frozenset({".mp4", ".m4v", ".m4a", ".mkv", ".ts", ".mp3", ".wav", ".flac", ".m3u8"}),
             buffer_ms=6000,
         ),
         Kind(
-            name="stub", module="stub", what="the stub",
+            name="stub", module="stub", what="stubs",
             video=frozenset({"h264"}), audio=frozenset({"aac", "mp3"}), containers=frozenset({".mp4", ".mp3", ".m3u8"}), many=True,
         ),
     )
 }  # fmt: skip
 """Kind → what is known of it. A kind of device is listed here or it does not exist."""
+
+IN_BROWSER = Kind(
+    name="browser", module="browser", what="browsers",
+    video=frozenset({"h264", "vp8", "vp9", "av1"}), perhaps=frozenset({"hevc"}),
+    audio=frozenset({"aac", "mp3", "opus", "vorbis", "flac", "pcm_s16le"}),
+    containers=frozenset({".mp4", ".m4v", ".m4a", ".webm", ".mp3", ".wav", ".flac", ".ogg", ".opus", ".m3u8"}),
+)  # fmt: skip
+"""What browsers have in common; it is no device that is connected to."""
 
 DISCOVERED = ("chromecast", "airplay", "dlna")
 """Kinds that announce themselves on the network."""

@@ -104,7 +104,7 @@ class Casting:
             raise Unavailable(
                 self._gave_up(f"gave up with an error{f' ({playback.detail})' if playback.detail else ''}")
             )
-        self._mind_loss(playback)
+        playback = self._mind_loss(playback)
         self.show(playback)
         return playback, changed
 
@@ -118,14 +118,14 @@ class Casting:
             volume=playback.volume, counters=playback.counters,
         )  # fmt: skip
 
-    def _mind_loss(self, playback: Playback) -> None:
-        """A lost device is waited for; one that is back without our media gets them again, from where it was."""
+    def _mind_loss(self, playback: Playback) -> Playback:
+        """How it is then. A lost device is waited for; one that is back without our media gets them again, from where it was."""
         now = time.monotonic()
         if playback.state == "lost":
             self._lost_since_s = self._lost_since_s or now
             if now - self._lost_since_s > self.patience_s:
                 raise Unavailable(self._gave_up(f"has not answered for {self.patience_s:.0f} s"))
-            return
+            return playback
         was_lost, self._lost_since_s = self._lost_since_s is not None, None
         if was_lost and playback.state in ("stopped", "loading") and self._counters["restarts"] < _MOST_RELOADS:
             self._counters["restarts"] += 1
@@ -134,6 +134,8 @@ class Casting:
             self.start()
             self._state = "loading"
             self._last = Playback(state="loading", position_ms=self._position_ms, duration_ms=playback.duration_ms)
+            return self._last
+        return playback
 
     def _count(self, playback: Playback) -> None:
         now = time.monotonic()

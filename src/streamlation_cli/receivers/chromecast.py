@@ -15,8 +15,8 @@ from typing import Any
 import pychromecast
 import zeroconf
 from pychromecast.config import APP_MEDIA_RECEIVER
-from pychromecast.controllers.media import MEDIA_PLAYER_ERROR_CODES, MediaStatus
-from pychromecast.controllers.receiver import CastStatus
+from pychromecast.controllers.media import MEDIA_PLAYER_ERROR_CODES, MediaStatus, MediaStatusListener
+from pychromecast.controllers.receiver import CastStatus, CastStatusListener
 from pychromecast.discovery import CastBrowser, SimpleCastListener
 from pychromecast.error import PyChromecastError
 from pychromecast.models import CastInfo, HostServiceInfo
@@ -30,6 +30,8 @@ _LOAD_S = 30.0
 """A device that has to wake up, start its receiver and fetch the first segments takes some seconds."""
 _REQUEST_S = 10.0
 _RETRY_S = 2.0
+_SAYS_S = 5.0
+"""How long after connecting a device may take to say what it plays."""
 _STYLE = {
     "backgroundColor": "#000000AA",
     "foregroundColor": "#FFFFFFFF",
@@ -67,7 +69,7 @@ def connect(device: Device, timeout_s: float) -> Chromecast:
     return Chromecast(device, timeout_s)
 
 
-class Chromecast(ConnectionStatusListener):
+class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListener):
     """See `Receiver`."""
 
     def __init__(self, device: Device, timeout_s: float) -> None:
@@ -77,6 +79,10 @@ class Chromecast(ConnectionStatusListener):
         self._lost_since: float | None = None
         self._connections = 0
         self._asked_at = 0.0
+        self._heard_receiver = threading.Event()
+        self._heard_media = threading.Event()
+        """What it runs, what it plays: said since it was last connected to."""
+        self._connected_s = 0.0
         identity = uuid.UUID(device.identifier) if device.identifier else uuid.uuid5(uuid.NAMESPACE_URL, device.uri)
         info = CastInfo(
             {HostServiceInfo(device.host, device.port or DEFAULT_PORT)}, identity, device.model or None, device.name, device.host,
@@ -85,6 +91,8 @@ class Chromecast(ConnectionStatusListener):
         # Tries for ever: that a device is lost is seen in `playback`, and who gives up when is not decided here.
         self._cast = pychromecast.Chromecast(cast_info=info, tries=None, timeout=timeout_s, retry_wait=_RETRY_S)
         self._cast.register_connection_listener(self)
+        self._cast.register_status_listener(self)
+        self._controller.register_status_listener(self)
         try:
             self._cast.wait(timeout=timeout_s)
         except PyChromecastError as error:
@@ -92,14 +100,30 @@ class Chromecast(ConnectionStatusListener):
             raise Unavailable(
                 f"{device.name}: no Chromecast answers at {device.host}:{device.port or DEFAULT_PORT}; is it on, and on this network?"
             ) from error
+        if self._running:
+            self._heard_media.wait(_SAYS_S)
 
     def new_connection_status(self, status: ConnectionStatus) -> None:
         """Called by the library's thread."""
         if status.status == "CONNECTED":
             self._connections += 1
+            self._connected_s = time.monotonic()
+            self._heard_receiver.clear()
+            self._heard_media.clear()
             self._lost_since = None
         elif status.status in ("LOST", "FAILED", "DISCONNECTED") and self._lost_since is None:
             self._lost_since = time.monotonic()
+
+    def new_cast_status(self, status: CastStatus) -> None:
+        """Called by the library's thread."""
+        self._heard_receiver.set()
+
+    def new_media_status(self, status: MediaStatus) -> None:
+        """Called by the library's thread."""
+        self._heard_media.set()
+
+    def load_media_failed(self, queue_item_id: int, error_code: int) -> None:
+        """Called by the library's thread; the answer to what was asked says it too."""
 
     @property
     def _controller(self) -> Any:
@@ -153,7 +177,9 @@ class Chromecast(ConnectionStatusListener):
         return bool(self._controller.is_active)
 
     def _state(self, status: MediaStatus, cast: CastStatus | None) -> tuple[str, str]:
-        if cast is None:
+        if cast is None or not self._heard_receiver.is_set():
+            return "lost", ""
+        if self._running and not self._heard_media.is_set() and time.monotonic() - self._connected_s < _SAYS_S:
             return "lost", ""
         if not self._running:
             return ("stopped" if self._url and cast.app_id in (None, pychromecast.IDLE_APP_ID) else

@@ -64,7 +64,7 @@ def discover(timeout_s: float = DISCOVERY_S, kinds: Sequence[str] = DISCOVERED) 
             f"devices cannot be searched for here: {reasons}; name one by its address: --to HOST or --to HOST:PORT"
         )
     for kind, reason in failures.items():
-        logger.warning("%s devices cannot be searched for: %s", KINDS[kind].what, reason)
+        logger.warning("%s cannot be searched for: %s", KINDS[kind].what, reason)
     devices = {
         (device.kind, device.host, device.port, device.location): device for each in found.values() for device in each
     }

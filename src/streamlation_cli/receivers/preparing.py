@@ -6,16 +6,16 @@ copied, the chosen sound alone, encoded as AAC where the device does not play it
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from .. import languages
-from ..errors import DataError, Unavailable
+from .. import languages, stdio
+from ..errors import DataError, Unavailable, UsageError
 from ..serving.server import Server
 from . import Kind, Media, Subtitle
 from .contents import Contents, Sound, Text
@@ -53,11 +53,11 @@ def plays(kind: Kind, contents: Contents) -> None:
     if not codec or not kind.pulls or codec in kind.video:
         return
     if codec in kind.perhaps:
-        logger.warning("%s: the picture is %s, which only newer %s devices play", contents.name, codec, kind.what)
+        logger.warning("%s: the picture is %s, which only newer %s play", contents.name, codec, kind.what)
         return
     known = ", ".join(sorted(kind.video))
     raise Unavailable(
-        f"{contents.name}: the picture is {codec}, which {kind.what} devices do not play (they play {known}); convert it: "
+        f"{contents.name}: the picture is {codec}, which {kind.what} do not play (they play {known}); convert it: "
         f"ffmpeg -i {contents.name} -c:v libx264 -c:a aac OUT.mp4"
     )
 
@@ -118,10 +118,10 @@ def _type_of(extension: str, contents: Contents) -> str:
 
 def _why(kind: Kind, contents: Contents, sound: Sound | None) -> str:
     if sound is not None and sound.codec not in kind.audio:
-        return f"the sound is {sound.codec}, which {kind.what} devices do not play; it is encoded as AAC for this"
+        return f"the sound is {sound.codec}, which {kind.what} do not play; it is encoded as AAC for this"
     if sound is not None and sound != contents.sounds[0]:
-        return f"{kind.what} devices play the first sound of a file; it is rewritten with the one in {languages.name(sound.language)}"
-    return f"{kind.what} devices do not play {extension_of(contents) or contents.format}; it is rewritten as an .mp4 for this"
+        return f"{kind.what} play the first sound of a file; it is rewritten with the one in {languages.name(sound.language)}"
+    return f"{kind.what} do not play {extension_of(contents) or contents.format}; it is rewritten as an .mp4 for this"
 
 
 class _Folder:
@@ -138,8 +138,6 @@ class _Folder:
 
 def serve_texts(texts: Sequence[Text], wishes: Wishes, server: Server) -> tuple[tuple[Subtitle, ...], int | None]:
     """All subtitles served, and which of them is shown. Raises UsageError for a language that is not among them."""
-    from ..errors import UsageError
-
     subtitles = []
     for number, text in enumerate(texts):
         name = f"subtitles-{number}-{text.language or 'und'}"
@@ -165,21 +163,40 @@ def serve_texts(texts: Sequence[Text], wishes: Wishes, server: Server) -> tuple[
 
 def remux(contents: Contents, sound: Sound | None, kind: Kind, folder: Path) -> Path:
     """A new MP4 in `folder` with the copied picture and one sound; raises DataError where it cannot be read."""
-    import av
-
     path = Path(tempfile.mkdtemp(dir=folder)) / (Path(contents.path).stem + ".mp4")
-    try:
-        with (
-            av.open(f"file:{contents.path}") as source,
-            av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as target,
-        ):
-            _copy(source, target, contents, sound, kind)
-    except (av.error.FFmpegError, ValueError) as error:
-        raise DataError(f"{contents.name}: cannot be rewritten as an .mp4: {error}") from error
+    write(contents, sound, str(path), "mp4", kind.audio & _IN_MP4, {"movflags": "+faststart"})
     return path
 
 
-def _copy(source: Any, target: Any, contents: Contents, sound: Sound | None, kind: Kind) -> None:
+def write(
+    contents: Contents, sound: Sound | None, target: Any, format: str, copied: frozenset[str] | None,
+    options: dict[str, str] | None = None, start_ms: int = 0,
+) -> None:  # fmt: skip
+    """Writes the picture, copied, and one sound, copied where its codec is among `copied` (None: all), to a path or file-like.
+
+    From the keyframe before `start_ms` on. Raises DataError where it cannot be read or written so, Interrupted where a signal came.
+    """
+    import av
+
+    try:
+        with av.open(f"file:{contents.path}" if contents.path else contents.name) as source:
+            if start_ms:
+                source.seek(start_ms * 1000)
+            container = av.open(target, "w", format=format, options=options or {})
+            try:
+                _copy(source, container, contents, sound, copied)
+            except BaseException:
+                with contextlib.suppress(Exception):  # what led here is what is to be told
+                    container.close()
+                raise
+            container.close()
+    except BrokenPipeError:
+        raise
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DataError(f"{contents.name}: cannot be rewritten as {format}: {error}") from error
+
+
+def _copy(source: Any, target: Any, contents: Contents, sound: Sound | None, copied: frozenset[str] | None) -> None:
     chosen = []
     outputs: dict[int, Any] = {}
     encoded: tuple[Any, Any] | None = None
@@ -190,7 +207,7 @@ def _copy(source: Any, target: Any, contents: Contents, sound: Sound | None, kin
     if sound is not None:
         stream = source.streams[sound.index]
         chosen.append(stream)
-        if sound.codec in kind.audio and sound.codec in _IN_MP4:
+        if copied is None or sound.codec in copied:
             outputs[stream.index] = target.add_stream_from_template(stream, opaque=True)
         else:
             output = target.add_stream("aac", rate=48_000, layout="stereo", bit_rate=160_000)
@@ -198,17 +215,37 @@ def _copy(source: Any, target: Any, contents: Contents, sound: Sound | None, kin
             outputs[stream.index] = output
         if sound.language:
             outputs[stream.index].metadata["language"] = languages.iso639_2(sound.language)
-    for packet in source.demux(chosen):
+    for packet in _with_dts(source.demux(chosen)):
+        if (code := stdio.interrupt_requested()) is not None:
+            raise stdio.Interrupted(code)
         output = outputs[packet.stream.index]
         if encoded is not None and output is encoded[0]:
             _encode(packet, *encoded, target)
-        elif packet.dts is not None:
+        elif packet.size:
             packet.stream = output
             target.mux(packet)
     if encoded is not None:
         for frame in encoded[1].resample(None):
             target.mux(encoded[0].encode(frame))
         target.mux(encoded[0].encode(None))
+
+
+def _with_dts(packets: Iterable[Any]) -> Iterator[Any]:
+    """The packets, each with a time to be decoded at: Matroska has none, and FFmpeg cannot tell that of the first pictures."""
+    waiting: dict[int, list[Any]] = {}
+    for packet in packets:
+        early = waiting.setdefault(packet.stream.index, [])
+        if packet.dts is None and packet.pts is not None:
+            early.append(packet)
+            continue
+        if early:
+            step = max(1, packet.duration or 0)
+            end = packet.dts if packet.dts is not None else early[-1].pts + step
+            for back, one in enumerate(reversed(early), 1):
+                one.dts = min(end - back * step, one.pts)
+            yield from early
+            early.clear()
+        yield packet
 
 
 def _resampler() -> Any:
@@ -226,8 +263,6 @@ def _encode(packet: Any, output: Any, resampler: Any, target: Any) -> None:
         return  # a damaged packet is a short silence
     for frame in frames:
         for piece in resampler.resample(frame):
-            if piece.pts is not None and piece.time_base is None:
-                piece.time_base = Fraction(1, 48_000)
             target.mux(output.encode(piece))
 
 

@@ -38,7 +38,7 @@ class Session:
         self._server = server
         self._wishes = wishes
         self._options = options
-        self._streaming = Streaming(header)
+        self._streaming = Streaming(header, STAGE, options.target_latency)
         self._casting: Casting | None = None
         self._over = False
         self._reported_s = 0.0
@@ -54,7 +54,7 @@ class Session:
             return
         if self._over:
             return
-        self._streaming.feed(record)
+        yield from self._streaming.feed(record)
         if self._casting is None:
             if self._streaming.ready_ms >= self._kind.buffer_ms and self._streaming.has_media:
                 yield from self._begin()

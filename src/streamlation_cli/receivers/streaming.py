@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from .. import languages
+from ..delivery.delay import Delay
 from ..delivery.hls import HlsOptions, HlsSink, takes
-from ..delivery.joining import Joiner
+from ..delivery.joining import Joiner, Settings
 from ..delivery.store import MemoryStore
 from ..delivery.tracks import Track, Unit
 from ..errors import UsageError
-from ..progress import position_ms
-from ..records import Eos, Error, Header, StreamRecord
+from ..records import Eos, Error, Header, Status, StreamRecord
 from .preparing import OFF
 
 NAME = "master.m3u8"
-LIVE_DELAY_MS = 8_000
-"""Of live sessions: how long words and the dubbed voice may come after what they belong to."""
 _WINDOW_S = 60.0
 """How far a live stream can be gone back in."""
 
@@ -26,16 +24,17 @@ _WINDOW_S = 60.0
 class Streaming:
     """One session on its way into a store. Raises UsageError where the picture cannot be copied."""
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, stage: str, target_latency_s: float = 0.0) -> None:
         self.store = MemoryStore()
         self.header = header
-        self._joiner = Joiner(header, takes(NAME), live=header.live)
+        # Encoded anew, the sound of a live source has no gaps where its packets have some.
+        self._joiner = Joiner(header, takes(NAME), Settings(copy_audio=not header.live), live=header.live)
+        self._delay = Delay(header, stage, target_latency_s) if header.live else None
         self._sink = HlsSink(
             self.store,
             HlsOptions(name=NAME, live=True, window_s=_WINDOW_S if header.live else 0, started_at=header.started_at),
         )
         self._opened = False
-        self._newest_ms = 0
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -47,12 +46,13 @@ class Streaming:
         """How much of it is published."""
         return round(self._sink.reached_s * 1000) - self.header.start_ms if self._opened else 0
 
-    def feed(self, record: StreamRecord) -> None:
-        """Takes a record."""
+    def feed(self, record: StreamRecord) -> Iterator[Status]:
+        """Takes a record; what there is to say of the delay, which lets words and the dubbed voice come after the picture."""
         self._write(self._joiner.feed(record))
-        if self.header.live:
-            self._newest_ms = max(self._newest_ms, position_ms(record) or 0)
-            self._write(self._joiner.settle(self._newest_ms - LIVE_DELAY_MS))
+        if self._delay is not None:
+            self._delay.see(record)
+            self._write(self._joiner.settle(self._delay.until_ms))
+            yield from self._delay.events()
 
     def finish(self, end: Eos | Error) -> bool:
         """Nothing more comes; whether there is anything."""

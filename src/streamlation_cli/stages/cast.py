@@ -54,6 +54,7 @@ from ..sessions import Stage, by_session
 if TYPE_CHECKING:
     from ..receivers import Device, Kind, Media, Playback, Receiver
     from ..receivers.casting import Casting
+    from ..receivers.contents import Contents
     from ..receivers.preparing import Wishes
     from ..serving.server import Server
 
@@ -108,6 +109,11 @@ class Options:
     patience: float = option(
         "--patience", 20.0, metavar="SECONDS", minimum=0, help="how long a device that is lost is waited for"
     )
+    target_latency: float = option(
+        "--target-latency", 0.0, metavar="SECONDS", minimum=0, maximum=60, shared=True,
+        help="of live records: how late the stream may be before the device gets it; 0: as late as the voice needs",
+    )  # fmt: skip
+    format: str = option("--format", "mpegts", choices=("mpegts", "matroska"), help="format of standard output")
     bind: str = option(
         "--bind", "", metavar="HOST[:PORT]",
         help="address that the device fetches media from; default: this machine's own on the way to it, any free port",
@@ -175,7 +181,7 @@ def stage(options: Options) -> Stage:
     if options.to == "-":
         from . import mux
 
-        return mux.stage(mux.Options(output=("-",)))
+        return mux.stage(mux.Options(output=("-",), format=options.format))
     if options.to == "browser":
         from . import serve
 
@@ -248,6 +254,14 @@ def _input(options: Options, session: str) -> Iterator[StreamRecord]:
 
     wishes = _wishes(options)
     contents = examine(options.input)
+    if options.to == "-":
+        from ..receivers import stdout
+
+        yield from stdout.played(contents, session, wishes, options.format)
+        return
+    if options.to == "browser":
+        yield from _in_browser(options, contents, session, wishes)
+        return
     kind, receiver = _connect(options)
     with ExitStack() as stack:
         stack.callback(receiver.close)
@@ -261,6 +275,17 @@ def _input(options: Options, session: str) -> Iterator[StreamRecord]:
             options, session, receiver, media, _way_out(options, contents.path), stays=serves or options.wait
         )
         yield Eos(session, duration_ms=media.duration_ms)
+
+
+def _in_browser(options: Options, contents: Contents, session: str, wishes: Wishes) -> Iterator[StreamRecord]:
+    from ..receivers import IN_BROWSER, browser
+    from ..receivers.preparing import prepare
+    from ..serving.server import Server, parse_bind
+
+    host, port = parse_bind(options.bind) if options.bind else ("0.0.0.0", 0)
+    with Server(host, port) as server, tempfile.TemporaryDirectory(prefix="streamlation-cast-") as folder:
+        media = prepare(contents, IN_BROWSER, wishes, server, Path(folder))
+        yield from browser.played(media, session, options.input, server)
 
 
 def _way_out(options: Options, path: str) -> str:

@@ -1,0 +1,423 @@
+"""Casting to a Chromecast: a stand-in speaks its protocol, fetches what it is told to play, and plays it with FFmpeg."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from castdevice import CastDevice, cast_device
+from castfiles import FPS, film
+from fileserver import FileServer
+from streamlation_cli.receivers import KINDS
+from streamlation_cli.receivers.contents import examine
+from streamlation_cli.receivers.keys import _split
+from streamlation_cli.receivers.preparing import fits
+from support import PROGRAM, Result, shell, streamlation
+from terminal import OnTerminal
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cast")
+
+
+@pytest.fixture
+def device(folder: Path) -> Iterator[CastDevice]:
+    with cast_device(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def talk(folder: Path) -> Path:
+    """English first, then Portuguese; subtitles in both; what a Chromecast plays as it is."""
+    return film(folder / "talk.mp4")
+
+
+def to(device: CastDevice) -> list[str]:
+    return ["--to", f"127.0.0.1:{device.port}"]
+
+
+def cast(name: Path | str, device: CastDevice, *flags: str) -> Result:
+    return streamlation("cast", name, *to(device), *flags, timeout=60)
+
+
+def states(result: Result) -> list[str]:
+    """The device's states in their order, each once."""
+    words = [record["detail"].partition(" ")[0] for record in result.of_type("status")]
+    return [word for word, before in zip(words, ["", *words], strict=False) if word != before]
+
+
+class Running:
+    """`cast` in the background, its records read as they come."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [PROGRAM, "cast", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        self.records: list[dict[str, Any]] = []
+
+    def until(self, seen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Reads on to the first record that is as wanted."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            record = json.loads(line)
+            self.records.append(record)
+            if seen(record):
+                return record
+        raise AssertionError((self.records, self.process.stderr.read() if self.process.stderr else ""))
+
+    def until_played(self, position_ms: int) -> dict[str, Any]:
+        return self.until(
+            lambda record: (
+                record["type"] == "status"
+                and record["detail"].startswith("playing")
+                and record["counters"]["position_ms"] >= position_ms
+            )
+        )
+
+    def end(self, timeout: float = 30) -> tuple[int, str]:
+        """Exit status and what it said."""
+        out, errors = self.process.communicate(timeout=timeout)
+        self.records += [json.loads(line) for line in out.splitlines()]
+        return self.process.returncode, errors.decode()
+
+
+def test_a_film_plays_with_the_subtitles_that_are_wanted(device: CastDevice, talk: Path) -> None:
+    result = cast(talk, device, "--subtitle-language", "pt", "--volume", "30").ok()
+    (load,) = device.loads
+    media = load.message["media"]
+    assert (media["contentType"], media["streamType"], media["metadata"]["title"]) == ("video/mp4", "BUFFERED", "talk")
+    assert [(track["language"], track["name"]) for track in media["tracks"]] == [
+        ("en", "English"),
+        ("pt", "Portuguese"),
+    ]
+    assert load.message["activeTrackIds"] == [2]
+    assert "Boa noite." in load.texts[1]
+    assert "00:00:03.000 --> 00:00:05.900\nEstas são as notícias." in load.texts[1]
+    assert all(cors == "*" for _, _, cors in load.fetched)
+    assert load.frames["video"] == 6 * FPS
+    assert load.frames["audio"] > 250
+    assert device.volume == pytest.approx(0.3)
+    assert states(result) == ["loading", "buffering", "playing", "ended"]
+    positions = [record["counters"]["position_ms"] for record in result.of_type("status")]
+    assert positions == sorted(positions)
+    assert 5900 <= positions[-1] <= 6100
+    last = result.of_type("status")[-1]
+    assert (last["state"], last["progress"], last["counters"]["volume"]) == ("completed", 1.0, 0.3)
+    assert result.records[-1]["type"] == "eos"
+    assert result.stderr == ""
+
+
+def test_what_is_no_format_of_a_chromecast_is_rewritten_with_the_wanted_sound(device: CastDevice, folder: Path) -> None:
+    source = film(folder / "talk.mkv", audio="ac3", seconds=4)
+    result = cast(source, device, "--audio-language", "pt", "--subtitle-language", "off").ok()
+    assert "the sound is ac3, which Chromecast devices do not play; it is encoded as AAC" in result.stderr
+    (load,) = device.loads
+    assert load.audio_languages == ["por"]
+    assert load.frames["video"] == 4 * FPS
+    assert "activeTrackIds" not in load.message
+    assert len(load.texts) == 2
+
+
+def test_another_sound_of_a_film_is_made_the_first_and_the_picture_stays_as_it_is(
+    device: CastDevice, talk: Path, tmp_path: Path
+) -> None:
+    from streamlation_cli.receivers.preparing import remux
+
+    contents = examine(str(talk))
+    chromecast = KINDS["chromecast"]
+    assert fits(chromecast, contents, contents.sound_of("en"))
+    assert not fits(chromecast, contents, contents.sound_of("pt"))
+    rewritten = remux(contents, contents.sound_of("pt"), chromecast, tmp_path)
+    with av.open(str(talk)) as before, av.open(str(rewritten)) as after:
+        assert [stream.metadata["language"] for stream in after.streams.audio] == ["por"]
+        for kind, index in (("video", 0), ("audio", 1)):
+            chosen = [stream for stream in before.streams if stream.type == kind][index if kind == "audio" else 0]
+            original = [bytes(packet) for packet in before.demux(chosen) if packet.size]
+            before.seek(0)
+            copied = [bytes(packet) for packet in after.demux(**{kind: 0}) if packet.size]
+            after.seek(0)
+            assert copied == original, kind
+
+
+def test_records_are_played_as_they_come(device: CastDevice, talk: Path) -> None:
+    script = f"streamlation ingest {talk} --video | streamlation normalize --keep-packets | streamlation cast {' '.join(to(device))}"
+    result = shell(script, cwd=talk.parent, timeout=60).ok()
+    (load,) = device.loads
+    media = load.message["media"]
+    assert media["contentType"] == "application/vnd.apple.mpegurl"
+    assert media["hlsVideoSegmentFormat"] == "fmp4"
+    assert load.fetched[0][2] == "*"
+    assert load.frames["video"] == 6 * FPS
+    kinds = {record["type"] for record in result.records}
+    assert {"packet", "pcm", "status", "eos"} <= kinds
+    own = [record for record in result.of_type("status") if record["stage"] == "cast"]
+    assert own[-1]["state"] == "completed"
+    assert own[-1]["detail"].startswith("ended")
+
+
+def test_a_refusal_says_who_refuses_what_and_what_to_do(device: CastDevice, folder: Path) -> None:
+    result = cast(film(folder / "new.mp4", video="libx265", seconds=1, texts=()), device)
+    assert result.status == 69, result
+    warning, message = result.stderr.splitlines()
+    assert "the picture is hevc, which only newer Chromecast devices play" in warning
+    assert "refuses to play this (MEDIA_SRC_NOT_SUPPORTED)" in message
+    assert "--to browser` serves it at an address to open by hand" in message
+    assert device.loads[0].refused == "codec hevc"
+    assert result.records[-1]["code"] == "unavailable"
+
+
+def test_a_picture_that_no_chromecast_plays_is_refused_before_it_is_loaded(device: CastDevice, folder: Path) -> None:
+    source = film(folder / "old.avi", video="mpeg4", audio="libmp3lame", sounds=("eng",), texts=(), seconds=1)
+    result = cast(source, device)
+    assert result.status == 69
+    assert (
+        "the picture is mpeg4, which Chromecast devices do not play (they play h264, vp8); convert it: ffmpeg"
+        in result.stderr
+    )
+    assert device.loads == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--audio-language", "fr"), "has no sound in French; it has en, pt"),
+        (("--subtitle-language", "fr"), "there are no such subtitles; there are en, pt"),
+        (("--subtitles", "missing.srt"), "missing.srt: no such file"),
+    ],
+)
+def test_languages_and_files_that_are_not_there(
+    device: CastDevice, talk: Path, flags: tuple[str, ...], says: str
+) -> None:
+    result = cast(talk, device, *flags)
+    assert result.status in (2, 66)
+    assert says in result.stderr
+    assert device.loads == []
+
+
+def test_subtitle_files_are_offered_before_those_of_the_film(device: CastDevice, talk: Path, tmp_path: Path) -> None:
+    subtitles = tmp_path / "talk.es.srt"
+    subtitles.write_text("1\n00:00:01,000 --> 00:00:02,000\nBuenas noches.\n")
+    running = Running(str(talk), *to(device), "--subtitles", str(subtitles), "--start", "3")
+    running.until_played(3000)
+    running.process.send_signal(signal.SIGINT)
+    assert running.end()[0] == 130
+    (load,) = device.loads
+    assert [track["language"] for track in load.message["media"]["tracks"]] == ["es", "en", "pt"]
+    assert load.message["activeTrackIds"] == [1]
+    assert "Buenas noches." in load.texts[0]
+    assert load.message["currentTime"] == 3.0
+    assert device.commands[-1] == "STOP"
+    assert running.records[-1]["code"] == "interrupted"
+
+
+def test_a_device_that_goes_away_is_given_up_with_a_way_to_go_on(device: CastDevice, talk: Path) -> None:
+    running = Running(str(talk), *to(device), "--patience", "1")
+    running.until_played(1000)
+    device.vanish()
+    status, errors = running.end()
+    assert status == 69
+    assert "has not answered for 1 s at 0:0" in errors
+    assert "go on with --start" in errors
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["network", "restart"])
+def test_a_device_that_comes_back_goes_on(folder: Path, talk: Path, restarted: bool) -> None:
+    with cast_device(folder, speed=1.0) as device:
+        running = Running(str(talk), *to(device), "--patience", "20", "--start", "1")
+        running.until_played(1500)
+        device.vanish()
+        running.until(lambda record: record.get("detail", "").startswith("lost"))
+        if restarted:
+            device.forget()
+        device.come_back()
+        status, errors = running.end()
+        assert (status, errors) == (0, "")
+        assert running.records[-2]["detail"].startswith("ended")
+        assert running.records[-2]["counters"]["reconnects"] == 1
+        starts = [load.message.get("currentTime", 0) for load in device.loads]
+        assert starts[0] == 1.0
+        assert len(starts) == (2 if restarted else 1)
+        if restarted:
+            assert starts[1] >= 1.5
+            assert running.records[-2]["counters"]["restarts"] == 1
+
+
+def test_another_process_controls_what_plays(folder: Path, talk: Path) -> None:
+    with cast_device(folder, speed=1.0) as device:
+        running = Running(str(talk), *to(device))
+        running.until_played(500)
+
+        def told(*flags: str) -> dict[str, Any]:
+            return streamlation("cast", *to(device), *flags).ok().of_type("status")[-1]  # type: ignore[no-any-return]
+
+        status = told("--status")
+        assert status["detail"].startswith("playing on")
+        assert status["detail"].endswith("(chromecast): talk")
+        assert told("--pause")["detail"].startswith("paused")
+        assert running.until(lambda record: record["detail"].startswith("paused"))
+        assert told("--seek", "4", "--volume", "70")["counters"]["volume"] == 0.7
+        told("--resume")
+        assert running.until_played(4000)["counters"]["volume"] == 0.7
+        told("--stop")
+        assert running.end() == (0, "")
+        assert running.records[-2]["detail"].startswith("stopped")
+        assert device.commands == ["LAUNCH", "LOAD", "PAUSE", "SET_VOLUME", "SEEK", "PAUSE", "PLAY", "STOP"]
+
+
+def test_an_address_plays_on_without_this_process(device: CastDevice, talk: Path) -> None:
+    with FileServer() as server:
+        address = server.put("/talk.mp4", talk.read_bytes(), headers={"Content-Type": "video/mp4"})
+        result = cast(address, device).ok()
+        assert states(result)[-1] == "playing"
+        assert result.of_type("status")[-1]["counters"]["position_ms"] < 5000
+        assert device.player is not None
+        assert device.player.state == "PLAYING"
+        assert device.loads[0].message["media"]["contentId"] == address
+        device.player.join()
+        assert device.loads[0].frames["video"] == 6 * FPS
+
+
+def test_keys_on_a_terminal(folder: Path, talk: Path) -> None:
+    with (
+        cast_device(folder, speed=1.0) as device,
+        OnTerminal(["cast", str(talk), *to(device)], keyboard=True, columns=100) as terminal,
+    ):
+        terminal.until(lambda screen: "playing 0:01 of 0:06, volume 50%" in screen)
+        terminal.send(b" ")
+        terminal.until(lambda screen: ": paused 0:0" in screen)
+        terminal.send(b" \x1b[A")
+        terminal.until(lambda screen: "volume 55%" in screen)
+        terminal.send(b"ss")
+        terminal.until(lambda screen: "subtitles: Portuguese" in screen)
+        terminal.send(b"q")
+        assert terminal.finish() == 0
+        assert "space pause" in terminal.screen.text
+        assert device.commands == [
+            "LAUNCH",
+            "LOAD",
+            "PAUSE",
+            "PLAY",
+            "SET_VOLUME",
+            "EDIT_TRACKS_INFO",
+            "EDIT_TRACKS_INFO",
+            "STOP",
+        ]
+
+
+def test_a_device_that_is_not_there(talk: Path) -> None:
+    result = streamlation("cast", talk, "--to", "127.0.0.1:9")
+    assert result.status == 69
+    assert "--to 127.0.0.1:9: nothing answers there" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "say where to"),
+        (("--to", "x", "--status", "talk.mp4"), "leave INPUT out"),
+        (("--to", "dlna:ftp://x", "--status"), "not the address of a device"),
+        (("--to", "stub", "rtsp://x/y"), "pipe the records in"),
+        (("--to", "stub", "--start", "5"), "for a finished file"),
+    ],
+)
+def test_command_lines_that_make_no_sense(arguments: tuple[str, ...], says: str) -> None:
+    result = streamlation("cast", *arguments)
+    assert result.status == 2, result
+    assert says in result.stderr
+
+
+def test_standard_output_gets_a_stream_that_players_play(talk: Path) -> None:
+    for flags, codecs in ((("--format", "mpegts"), ["h264", "aac"]), (("--format", "matroska"), ["h264", "aac"])):
+        data = streamlation("cast", talk, "--to", "-", "--audio-language", "pt", *flags).ok().stdout
+        (talk.parent / "out").write_bytes(data)
+        with av.open(str(talk.parent / "out")) as container:
+            assert [stream.codec_context.name for stream in container.streams] == codecs
+            assert container.streams.audio[0].metadata["language"] == "por"
+            assert sum(isinstance(frame, av.VideoFrame) for frame in container.decode(video=0)) == 6 * FPS
+
+
+def test_a_player_that_stops_reading_ends_it_quietly(talk: Path) -> None:
+    result = shell(f"streamlation cast {talk} --to - | head -c 1000 > /dev/null", cwd=talk.parent)
+    assert (result.status, result.stderr) == (0, "")
+
+
+def test_every_kind_is_whole() -> None:
+    """A kind that is registered can be connected to and looked for, and has what the loop around it needs."""
+    for kind in KINDS.values():
+        module = kind.load()
+        assert callable(module.connect), kind.name
+        assert kind.name == "stub" or callable(module.discover), kind.name
+        receiver = next(value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__
+                        and hasattr(value, "playback"))  # fmt: skip
+        for method in ("load", "playback", "pause", "resume", "seek", "set_volume", "show_subtitle", "stop", "close"):
+            assert callable(getattr(receiver, method)), (kind.name, method)
+        assert not kind.pulls or kind.name == "stub" or kind.buffer_ms >= 4000
+
+
+def test_the_page_of_a_film_plays_it_with_subtitles(folder: Path, talk: Path) -> None:
+    from chromium import chromium, page_of
+
+    process = subprocess.Popen(
+        [PROGRAM, "cast", str(talk), "--to", "browser", "--subtitle-language", "pt", "--bind", "127.0.0.1:0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "BROWSER": "true"},
+    )  # fmt: skip
+    assert process.stderr is not None
+    address = process.stderr.readline().decode().split()[-1]
+    with chromium() as browser, page_of(browser, address) as page:
+        page.wait_for_function(
+            "document.querySelector('video').currentTime > 1 && document.querySelector('video').readyState >= 3"
+        )
+        shown = page.evaluate(
+            "[...document.querySelector('video').textTracks].map(t => [t.language, t.mode, t.cues && t.cues.length])"
+        )
+        assert shown == [["en", "disabled", None], ["pt", "showing", 2]]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_keys_are_told_apart() -> None:
+    assert list(_split("s\x1b[A\x1b[Bq")) == ["s", "\x1b[A", "\x1b[B", "q"]
+
+
+def test_a_sound_for_airplay_is_the_film_s_own_and_can_be_paused_and_sought_in(talk: Path) -> None:
+    from streamlation_cli.receivers import Media
+    from streamlation_cli.receivers.airplay import RATE, _Sound
+
+    sound = _Sound(Media(address=str(talk), content_type="video/mp4", title="", audio_language="pt"))
+    try:
+        header = sound.read(44)
+        assert header[:4] + header[8:12] == b"RIFFWAVE"
+        first = b"".join(sound.read(4096) for _ in range(40))
+        assert _pitch(first) == pytest.approx(660, abs=5)  # the Portuguese one
+        sound.paused = True
+        assert not any(sound.read(4096))
+        sound.paused = False
+        sound.seek_media(5000)
+        rest = bytearray()
+        while data := sound.read(4096):
+            rest += data
+        assert len(rest) / (RATE * 4) == pytest.approx(1.0, abs=0.1)
+        assert sound.position_ms == pytest.approx(6000, abs=100)
+    finally:
+        sound.close()
+    assert threading.active_count() < 20
+
+
+def _pitch(data: bytes) -> float:
+    """The loudest frequency in 44.1 kHz stereo s16le, Hz."""
+    import numpy as np
+
+    samples = np.frombuffer(data, "<i2")[::2].astype(float)
+    return float(np.argmax(np.abs(np.fft.rfft(samples))) * 44_100 / len(samples))
