@@ -19,7 +19,7 @@ from ..artefacts import STDOUT, Artefact
 from ..captions.formats import Caption
 from ..captions.writers import AssWriter, srt_text, vtt_text
 from ..errors import OutputFailed, UsageError
-from . import streams
+from . import mp4_flags, streams
 from .tracks import Takes, Track, Unit
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ class ContainerFile:
         self._artefact = Artefact(target)
         self._streams: dict[str, Stream] = {}
         self._captions: dict[str, int] = {}
+        self._hidden: set[int] = set()
+        """Numbers, from 1, of tracks that are not shown unless asked for."""
         file: Any = Pipe(self._artefact) if target == STDOUT else str(self._artefact.part)
         # Without the muxer's name, version and random numbers in it, the same input gives the same bytes everywhere.
         options = {"fflags": "+bitexact", "max_interleave_delta": _INTERLEAVE_US, **dict(container.options)}
@@ -140,15 +142,13 @@ class ContainerFile:
                 stream = self._text_stream(track) if track.kind == "text" else self._copied_stream(track)
                 self._streams[track.name] = stream
                 self._describe(stream, track)
+            # FFmpeg enables the first text track of an MP4 where none is the default.
+            self._hidden = {at + 1 for at, track in enumerate(tracks) if track.kind == "text" and not track.default}
             self._container.start_encoding()
 
     def write(self, unit: Unit) -> None:
         """See `Sink`."""
         stream = self._streams[unit.track.name]
-        if self._kind.captions == "mov_text" and unit.skip_samples is not None and unit.skip_samples[1]:
-            # An MP4 tells by the last packet's length how much of it is heard.
-            rate = unit.track.sample_rate_hz * Fraction(*unit.track.time_base)
-            unit = replace(unit, duration=max(1, unit.duration - round(unit.skip_samples[1] / rate)))
         packet = self._caption(unit, stream) if unit.track.kind == "text" else streams.packet_of(unit, stream)
         with self._guarded():
             self._container.mux_one(packet)
@@ -157,6 +157,8 @@ class ContainerFile:
         """See `Sink`."""
         with self._guarded():
             self._container.close()
+            if self._kind.captions == "mov_text":
+                mp4_flags.disable(self._artefact.part, self._hidden)
         self._artefact.commit()
 
     def abandon(self) -> None:

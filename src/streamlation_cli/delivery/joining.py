@@ -230,9 +230,9 @@ class Joiner:
             return
         if isinstance(record, Transcript):
             self._caption_lane("source", language).feed(record)
-            for lane in self._captions.values():  # a subtitle file's captions keep their places in translation
-                if lane is not self._captions["source"]:
-                    lane.feed(record)
+            if self._header.target_language and self._header.audio is None:
+                # A subtitle file's captions keep their places in translation.
+                self._caption_lane(self._header.target_language, self._header.target_language).feed(record, own=False)
         else:
             self._caption_lane(language, language).feed(record)
 
@@ -293,9 +293,8 @@ class Joiner:
         texts = self._upstream & {"transcribe", "translate", "subtitle"} or self._header.audio is None
         if not self._takes.text or not texts:
             return bool(self._dubs)
-        if "cues" in self._captions:
-            return True
-        return "source" in self._captions and (not self._header.target_language or len(self._captions) > 1)
+        shown = {name for name, lane in self._captions.items() if lane.shown}
+        return "cues" in shown or ("source" in shown and (not self._header.target_language or len(shown) > 1))
 
     def _open(self, *, expected: bool) -> None:
         """Decides what tracks there are; `expected`: those too that have shown nothing yet but were announced."""
@@ -314,7 +313,8 @@ class Joiner:
         lanes += self._dubs.values()
         if (original := self._original_lane(spoken)) is not None:
             lanes.append(original)
-        captions = sorted(self._captions.values(), key=lambda lane: lane is source)  # what was translated comes first
+        captions = [lane for lane in self._captions.values() if lane.shown or expected]
+        captions.sort(key=lambda lane: lane is source)  # what was translated comes first
         for lane in captions:
             default = not self._dubs and lane is captions[0] and lane is not source
             lane.track = dataclasses.replace(lane.track, default=default)

@@ -386,9 +386,12 @@ class CaptionLane:
         self._cue: Cue | None = None
         self._settled_ms = 0
         self._finished = False
+        self.shown = False
+        """Whether text of it has come."""
 
-    def feed(self, record: StreamRecord) -> None:
-        """Takes a transcript, a translation or a cue."""
+    def feed(self, record: StreamRecord, *, own: bool = True) -> None:
+        """Takes a transcript, a translation or a cue; not `own`: the original of what will come translated."""
+        self.shown = self.shown or own
         if isinstance(record, Cue):
             if self._cue is not None and self._cue.id != record.id:
                 self._add(self._cue)

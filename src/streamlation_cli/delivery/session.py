@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -83,7 +84,8 @@ class _Output:
         except BaseException:
             self.joiner.close()
             raise
-        self._opened = False
+        self._session = header.session
+        self._opened = self._ended = False
 
     def feed(self, record: StreamRecord) -> Iterator[Status]:
         """Takes a record; says how the delay of a live session goes."""
@@ -97,9 +99,9 @@ class _Output:
         yield from self._delay.events()
 
     def finish(self, end: Eos | Error) -> dict[str, int | float]:
-        """Nothing more comes. Of a live session that broke off the rest is published too, of a file it is not."""
-        if isinstance(end, Eos) or self._delay is not None:
-            self._write(self.joiner.finish(end))
+        """Nothing more comes."""
+        self._ended = True
+        self._write(self.joiner.finish(end))
         return {**self.joiner.counters, **(self._delay.counters if self._delay is not None else {})}
 
     def _write(self, units: Iterable[Unit]) -> None:
@@ -119,7 +121,10 @@ class _Output:
             logger.warning("%s: not written, for there is nothing in it: no packets, no speech, no text", self.target)
 
     def abandon(self) -> None:
-        """It will not be whole."""
+        """It will not be whole; the part that stays holds all that came."""
+        with contextlib.suppress(Exception):  # what led here is already being reported
+            if not self._ended:
+                self.finish(Error(self._session, stage=STAGE, code="interrupted", message="", fatal=True))
         self.joiner.close()
         self._sink.abandon()
 
