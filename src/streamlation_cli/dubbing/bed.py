@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _TOLERANCE = RATE_HZ // 20
 """A frame this near to where the last one ended follows it, for containers round their times."""
 
+_FADE = RATE_HZ // 200
+"""At the edges of a gap."""
+
 _CLOCK_RESET = 10 * RATE_HZ
 """A jump back that is longer is a clock that was set anew, and sound goes on where it was; as `normalize` has it."""
 
@@ -40,6 +43,18 @@ class _Piece:
     @property
     def end(self) -> int:
         return self.start + int(self.samples.shape[1])
+
+    def fade_in(self) -> None:
+        """Lets it begin without a click."""
+        count = min(_FADE, self.samples.shape[1])
+        self.samples = self.samples.copy()
+        self.samples[:, :count] *= np.linspace(0, 1, count, endpoint=False, dtype=np.float32)
+
+    def fade_out(self) -> None:
+        """Lets it end without a click."""
+        count = min(_FADE, self.samples.shape[1])
+        self.samples = self.samples.copy()
+        self.samples[:, self.samples.shape[1] - count :] *= np.linspace(1, 0, count, dtype=np.float32)
 
 
 class OriginalSound:
@@ -65,6 +80,8 @@ class OriginalSound:
         self._expected = 0.0
         """Where the next frame is due, in samples."""
         self._offset = 0.0
+        self._fading_in = False
+        """Whether the next sound comes behind a gap."""
         self._flushed = False
 
     @property
@@ -132,9 +149,13 @@ class OriginalSound:
                 self._offset += self._expected - start
                 start = self._expected
             source = (frame.sample_rate, frame.format.name, frame.layout.name)
-            if source != self._source or abs(start - self._expected) > _TOLERANCE:
+            jumped = abs(start - self._expected) > _TOLERANCE
+            if source != self._source or jumped:
                 self._drain()
+                if jumped and self._pieces:
+                    self._pieces[-1].fade_out()
                 self._begin(frame, source, start)
+                self._fading_in = jumped
             self._expected += frame.samples * RATE_HZ / frame.sample_rate
             self._resample(frame)
 
@@ -162,7 +183,11 @@ class OriginalSound:
             if self._stop is not None:
                 samples = samples[:, : max(0, self._stop - start)]
             if late < samples.shape[1]:
-                self._pieces.append(_Piece(start + late, samples[:, late:]))
+                piece = _Piece(start + late, samples[:, late:])
+                self._pieces.append(piece)
+                if self._fading_in:
+                    piece.fade_in()
+                    self._fading_in = False
                 self._end = start + samples.shape[1]
 
     def _drain(self) -> None:
