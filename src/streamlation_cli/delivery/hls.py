@@ -146,6 +146,7 @@ class HlsSink:
         else:
             self._go_on_alone(at_s)
         rendition.samples.append(sample)
+        rendition.end_s = max(rendition.end_s, sample.end_s)
         if self._start_s is None:
             if self._options.live:
                 rendition.drop_before(sample.pts_s - _LEAD_MAY_BE_LATE_S, self._offset_s)
@@ -185,13 +186,12 @@ class HlsSink:
     def _place(self, sample: Sample, changes: bool) -> bool:
         """Says what a sample of the leading track means for the segments; whether it is to be kept."""
         picture = self._lead.track.kind == "video"
-        if self._start_s is not None and self._lead.samples and self._boundary_s is None and sample.keyframe:
-            end_s = max(one.end_s for one in self._lead.samples)
-            if sample.dts_s - end_s > _OUTAGE_S:
-                self._close(end_s)
-                self._start_s = None
-                self._changes = False
-                self._discontinuity = True
+        grows = self._start_s is not None and self._boundary_s is None and bool(self._lead.samples)
+        if grows and sample.keyframe and sample.dts_s - self._lead.end_s > _OUTAGE_S:
+            self._close(self._lead.end_s)
+            self._start_s = None
+            self._changes = False
+            self._discontinuity = True
         if picture and not sample.keyframe and (self._start_s is None or not self._lead.samples):
             return False  # nothing can be decoded before a keyframe
         if self._start_s is None:
@@ -215,9 +215,9 @@ class HlsSink:
         """Where the leading track has ended, or is away for long, the others are cut without it."""
         if self._start_s is None or self._boundary_s is not None:
             return
-        end_s = max((one.end_s for one in self._lead.samples), default=None)
-        if at_s - (self._start_s if end_s is None else end_s) > _LEAD_MAY_BE_LATE_S:
-            self._close(self._start_s + self._target if end_s is None else end_s, last=True)
+        end_s = max(self._lead.end_s, self._start_s)
+        if at_s - end_s > _LEAD_MAY_BE_LATE_S:
+            self._close(end_s if self._lead.samples else self._start_s + self._target, last=True)
 
     def _begin(self, sample: Sample) -> None:
         if self._offset_s is None:
@@ -259,10 +259,10 @@ class HlsSink:
                 self._close(self._boundary_s)
             while any(media.samples for media in self._media):
                 # What goes on after the leading track has ended is cut in pieces too.
-                ends = [max(one.end_s for one in media.samples) for media in self._media if media.samples]
-                lead_s = max((one.end_s for one in self._lead.samples), default=Fraction(0))
+                end_s = max(media.end_s for media in self._media if media.samples)
+                lead_s = self._lead.end_s if self._lead.samples else Fraction(0)
                 assert self._start_s is not None
-                self._close(min(max(ends), max(lead_s, self._start_s + self._target)), last=True)
+                self._close(min(end_s, max(lead_s, self._start_s + self._target)), last=True)
         for media in self._media:
             media.trim()
         self._publish()
@@ -399,6 +399,8 @@ class _Media:
         self.segments: deque[Segment] = deque()
         self.samples: list[Sample] = []
         """Of the segment that grows, and those that came after its end."""
+        self.end_s = Fraction(0)
+        """When the last of all samples is no longer shown or heard."""
         self.load = _Load()
         self.codecs = ""
         self._stem = f"{stem}-{track.name}"
