@@ -17,8 +17,9 @@ import pytest
 from castdevice import CastDevice, cast_device
 from castfiles import FPS, film
 from fileserver import FileServer
-from streamlation_cli.receivers import KINDS
+from streamlation_cli.receivers import KINDS, Device
 from streamlation_cli.receivers.contents import examine
+from streamlation_cli.receivers.finding import listing
 from streamlation_cli.receivers.keys import _split
 from streamlation_cli.receivers.preparing import fits
 from support import PROGRAM, Result, shell, streamlation
@@ -233,7 +234,7 @@ def test_a_device_that_goes_away_is_given_up_with_a_way_to_go_on(device: CastDev
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["network", "restart"])
 def test_a_device_that_comes_back_goes_on(folder: Path, talk: Path, restarted: bool) -> None:
-    with cast_device(folder, speed=1.0) as device:
+    with cast_device(folder, speed=2.0) as device:
         running = Running(str(talk), *to(device), "--patience", "20", "--start", "1")
         running.until_played(1500)
         device.vanish()
@@ -385,6 +386,20 @@ def test_the_page_of_a_film_plays_it_with_subtitles(folder: Path, talk: Path) ->
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130
+
+
+def test_devices_are_listed_as_a_table_for_people() -> None:
+    devices = [
+        Device(kind="chromecast", name="Living Room", host="192.0.2.7", port=8009, model="Chromecast Ultra"),
+        Device(kind="dlna", name="TV", host="192.0.2.8", port=80, location="http://192.0.2.8/d.xml"),
+    ]
+    assert listing(devices, as_text=True).splitlines() == [
+        "NAME         KIND        MODEL             URI",
+        "Living Room  chromecast  Chromecast Ultra  chromecast://192.0.2.7:8009",
+        "TV           dlna        -                 dlna:http://192.0.2.8/d.xml",
+    ]
+    assert "no device answered" in listing([], as_text=True)
+    assert listing([], as_text=False) == ""
 
 
 def test_keys_are_told_apart() -> None:

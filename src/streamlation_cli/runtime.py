@@ -133,7 +133,7 @@ def run_stage(verb: Verb, options: Any, events: Events, output_form: str | None)
     if listing is None:
         listing = getattr(module, "report", lambda *_: None)(options, wants_text(output_form))
     if listing is not None:
-        stdio.stdout().write(listing.rstrip("\n").encode() + b"\n")
+        stdio.stdout().write(f"{listing.rstrip()}\n".encode() if listing else b"")
         stdio.stdout().flush()
         return None
     takes_stdout = bool(getattr(module, "takes_stdout", lambda _: False)(options))

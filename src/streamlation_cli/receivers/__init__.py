@@ -152,7 +152,7 @@ class Kind:
 
     name: str
     module: str
-    """Below this package; has `connect(device, timeout_s) -> Receiver` and `discover(timeout_s) -> list[Device]`."""
+    """Below this package; has `connect(device, timeout_s) -> Receiver` and `discover(timeout_s, found)`, which calls `found(device)`."""
     what: str
     """For people: several of them."""
     video: frozenset[str] = frozenset()

@@ -16,7 +16,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyatv
@@ -43,22 +43,19 @@ _PLAIN = {"et": "0,1", "cn": "0,1", "sr": "44100", "ss": "16", "ch": "2", "md": 
 """What a device is taken to be that announced nothing, for it was named by its address: as simple as they come."""
 
 
-def discover(timeout_s: float) -> list[Device]:
-    """What answers within `timeout_s`; raises OSError where multicast is not possible."""
-    found = asyncio.run(_scan(timeout_s))
-    devices = []
-    for config in found:
+def discover(timeout_s: float, found: Callable[[Device], None]) -> None:
+    """Calls `found` with what answers within `timeout_s`; raises OSError where multicast is not possible."""
+    for config in asyncio.run(_scan(timeout_s)):
         service = config.get_service(Protocol.RAOP)
         if service is None:
             continue
-        devices.append(
+        found(
             Device(
                 kind="airplay", name=config.name, host=str(config.address), port=service.port,
                 model=config.device_info.raw_model or "", identifier=config.identifier or "",
                 properties=tuple(service.properties.items()),
             )
         )  # fmt: skip
-    return devices
 
 
 async def _scan(timeout_s: float) -> list[Any]:

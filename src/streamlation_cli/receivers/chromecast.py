@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pychromecast
@@ -41,17 +41,16 @@ _STYLE = {
 _STATES = {"PLAYING": "playing", "PAUSED": "paused", "BUFFERING": "buffering", "LOADING": "loading"}
 
 
-def discover(timeout_s: float) -> list[Device]:
-    """What answers within `timeout_s`; raises OSError where multicast is not possible."""
+def discover(timeout_s: float, found: Callable[[Device], None]) -> None:
+    """Calls `found` with what answers within `timeout_s`; raises OSError where multicast is not possible."""
     try:
         network = zeroconf.Zeroconf()
     except RuntimeError as error:  # the library's word for a machine without any network
         raise OSError(str(error)) from error
-    browser = CastBrowser(SimpleCastListener(), network)
+    browser = CastBrowser(SimpleCastListener(lambda identity, _: found(_device(browser.devices[identity]))), network)
     try:
         browser.start_discovery()
         time.sleep(timeout_s)
-        return [_device(info) for info in browser.devices.values()]
     finally:
         browser.stop_discovery()
         network.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -37,23 +37,32 @@ _STATES = {
 }  # fmt: skip
 
 
-def discover(timeout_s: float, target: str = "") -> list[Device]:
-    """What answers within `timeout_s`, on `target` alone where it is given; raises OSError where multicast is not possible."""
-    return asyncio.run(_discover(timeout_s, target))
+def discover(timeout_s: float, found: Callable[[Device], None], target: str = "") -> None:
+    """Calls `found` with what answers within `timeout_s`, on `target` alone where it is given.
+
+    Raises OSError where multicast is not possible.
+    """
+    asyncio.run(_discover(timeout_s, found, target))
 
 
-async def _discover(timeout_s: float, target: str) -> list[Device]:
-    locations: dict[str, None] = {}
-
-    async def found(headers: Any) -> None:
-        locations[headers["location"]] = None
-
+async def _discover(timeout_s: float, found: Callable[[Device], None], target: str) -> None:
     # A description is small, but a sleeping device is slow: some of the time is for that.
     search_s = max(1, int(timeout_s * 0.75))
+    describing: dict[str, asyncio.Task[None]] = {}
+
+    async def describe(location: str) -> None:
+        device = await _described(location, timeout_s - search_s + 1)
+        if device is not None:
+            found(device)
+
+    async def answered(headers: Any) -> None:
+        location = headers["location"]
+        if location not in describing:
+            describing[location] = asyncio.create_task(describe(location))
+
     where = (target, 1900) if target else None
-    await async_search(found, timeout=search_s, search_target=RENDERER, target=where)
-    described = await asyncio.gather(*(_described(location, timeout_s - search_s + 1) for location in locations))
-    return [device for device in described if device is not None]
+    await async_search(answered, timeout=search_s, search_target=RENDERER, target=where)
+    await asyncio.gather(*describing.values())
 
 
 async def _described(location: str, timeout_s: float) -> Device | None:

@@ -26,12 +26,13 @@ _PORTS = {"chromecast": (8009,), "airplay": (7000, 5000)}
 """Where each kind listens unless it says otherwise."""
 
 
-def discover(timeout_s: float = DISCOVERY_S, kinds: Sequence[str] = DISCOVERED) -> list[Device]:
+def discover(timeout_s: float = DISCOVERY_S, kinds: Sequence[str] = DISCOVERED, name: str = "") -> list[Device]:
     """Everything that answers within about `timeout_s`, all kinds at once, in order of name.
 
-    A kind whose library is missing is left out and said so. Raises Unavailable where none could be searched for.
+    The search ends early when a device called `name` has answered. A kind whose library is missing is left out and said so.
+    Raises Unavailable where none could be searched for.
     """
-    found: dict[str, list[Device]] = {}
+    found: dict[tuple[str, str, int, str], Device] = {}
     failures: dict[str, str] = {}
     bugs: list[Exception] = []
     modules = {}
@@ -40,35 +41,44 @@ def discover(timeout_s: float = DISCOVERY_S, kinds: Sequence[str] = DISCOVERED) 
             modules[kind] = KINDS[kind].load()
         except StreamlationError as error:
             failures[kind] = error.message
+    searching = set(modules)
+    news = threading.Condition()
+
+    def take(device: Device) -> None:
+        with news:
+            found[device.kind, device.host, device.port, device.location] = device
+            news.notify_all()
 
     def search(kind: str) -> None:
         try:
-            found[kind] = modules[kind].discover(timeout_s)
+            modules[kind].discover(timeout_s, take)
         except OSError as error:
             failures[kind] = f"no multicast on this network ({error.strerror or error})"
         except Exception as error:
             bugs.append(error)
+        with news:
+            searching.discard(kind)
+            news.notify_all()
 
-    threads = [threading.Thread(target=search, args=(kind,), name=f"discover {kind}", daemon=True) for kind in modules]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout_s + _GRACE_S)
+    for kind in modules:
+        threading.Thread(target=search, args=(kind,), name=f"discover {kind}", daemon=True).start()
+    wanted = name.casefold()
+    with news:
+        news.wait_for(
+            lambda: not searching or (wanted and any(device.name.casefold() == wanted for device in found.values())),
+            timeout_s + _GRACE_S,
+        )
+        devices = sorted(found.values(), key=lambda device: (device.name.lower(), device.kind, device.host))
     if bugs:
         raise bugs[0]
-    late = [kind for kind in kinds if kind not in found and kind not in failures]
-    failures |= dict.fromkeys(late, "the search did not end in time")
-    if not found:
+    if failures and not devices:
         reasons = "; ".join(f"{kind}: {reason}" for kind, reason in failures.items())
         raise Unavailable(
             f"devices cannot be searched for here: {reasons}; name one by its address: --to HOST or --to HOST:PORT"
         )
     for kind, reason in failures.items():
         logger.warning("%s cannot be searched for: %s", KINDS[kind].what, reason)
-    devices = {
-        (device.kind, device.host, device.port, device.location): device for each in found.values() for device in each
-    }
-    return sorted(devices.values(), key=lambda device: (device.name.lower(), device.kind, device.host))
+    return devices
 
 
 def listing(devices: Sequence[Device], as_text: bool) -> str:
@@ -135,7 +145,7 @@ def _of_uri(target: str) -> Device:
 
 def _named(target: str, timeout_s: float) -> Device:
     """The one device of that name, or whose name begins with it."""
-    devices = discover(timeout_s)
+    devices = discover(timeout_s, name=target)
     wanted = target.casefold()
     for fits in (str.__eq__, str.startswith):
         matching = [device for device in devices if fits(device.name.casefold(), wanted)]
@@ -207,7 +217,8 @@ def _speaks_rtsp(connection: socket.socket) -> str:
 def _description(host: str, port: int, timeout_s: float) -> str:
     """Address of the description of a DLNA renderer on that machine; empty where there is none."""
     try:
-        devices = KINDS["dlna"].load().discover(min(timeout_s, _PROBE_S), target=host)
+        devices: list[Device] = []
+        KINDS["dlna"].load().discover(min(timeout_s, _PROBE_S), devices.append, target=host)
     except (OSError, Unavailable):
         devices = []
     for device in devices:
