@@ -352,17 +352,30 @@ def test_an_interrupt_ends_it_within_a_second_whoever_is_watching() -> None:
     assert "Traceback" not in served.errors
 
 
+STUBS = ("--transcribe-engine", "stub", "--translate-engine", "stub", "--dub-engine", "stub")
+
+
 def test_run_serves_what_it_makes(samples: Path) -> None:
-    stubs = ("--transcribe-engine", "stub", "--translate-engine", "stub")
-    chain = (str(samples / "hello_en.flac"), "--from", "en", "--to", "es", *stubs, "--serve", "--linger", "600")
+    chain = (str(samples / "hello_en.flac"), "--from", "en", "--to", "es", *STUBS, "--serve", "--linger", "600")
     with Serving(*chain, verb="run") as served:
         status = wait_for(served, lambda status: status["sessions"] and status["sessions"][0]["state"] == "ended")
-        assert [stage["stage"] for stage in status["sessions"][0]["stages"]] == [
-            "ingest", "normalize", "transcribe", "translate",
-        ]  # fmt: skip
-        assert {"en", "es"} == set(status["sessions"][0]["captions"])
+        [session] = status["sessions"]
+        stages = ["ingest", "normalize", "transcribe", "translate", "dub", "serve"]
+        assert [(one["stage"], one["state"]) for one in session["stages"]] == [(name, "completed") for name in stages]
+        assert {"en", "es"} == set(session["captions"])
+        _, headers, playlist = fetch(served.root.rstrip("/") + session["media"])
+        assert headers["content-type"] == "application/vnd.apple.mpegurl"
+        assert b'LANGUAGE="es"' in playlist
         served.process.send_signal(signal.SIGINT)
         assert served.process.wait(20) == 0
+
+
+def test_run_serves_captions_only_where_that_is_asked_for(samples: Path) -> None:
+    chain = (str(samples / "hello_en.flac"), "--to", "es", *STUBS, "--serve", "--captions-only", "--linger", "600")
+    with Serving(*chain, verb="run") as served:
+        status = wait_for(served, lambda status: status["sessions"] and status["sessions"][0]["state"] == "ended")
+        assert status["sessions"][0]["media"] == ""
+        assert "dub" not in [one["stage"] for one in status["sessions"][0]["stages"]]
 
 
 def test_it_lingers_as_long_as_it_is_told_to() -> None:

@@ -209,6 +209,7 @@ export class Player {
     this.video.src = URL.createObjectURL(this.source);
     await new Promise((resolve) => { this.source.addEventListener("sourceopen", resolve, { once: true }); });
     URL.revokeObjectURL(this.video.src);
+    this.source.duration = Infinity;  // until the end is known; else it would be that of what is loaded, and no seek goes beyond
     this.sounds = audio.map((one) => ({ ...one, uri: one.uri || uri }));
     this.sound = this.sounds.find((one) => one.isDefault) ?? this.sounds[0] ?? null;
     this.tracks = types.map((type, at) => {
@@ -277,7 +278,7 @@ export class Player {
       }
     }
     const ended = this.tracks.every((track) => track.ended);
-    if (ended && this.source.readyState === "open" && !this.tracks.some((track) => track.busy || track.working)) {
+    if (ended && this.source.readyState === "open" && !this.tracks.some((track) => track.busy || track.switching)) {
       this.source.endOfStream();
     }
     this.pace(ended);
@@ -291,8 +292,10 @@ export class Player {
     const [track] = this.tracks;
     const { playlist } = track;
     if (ended || !playlist || playlist.ended || !track.anchor) { return; }
-    const known = playlist.segments.filter((one) => one.number >= track.next).reduce((sum, one) => sum + one.duration, 0);
-    const behind = track.anchor.time + known - this.video.currentTime;
+    const newest = track.anchor.time + lasting(playlist.segments, (one) => one.number >= track.anchor.number);
+    const oldest = newest - lasting(playlist.segments, () => true);
+    if (this.source.readyState === "open") { this.source.setLiveSeekableRange(Math.max(0, oldest), newest); }
+    const behind = newest - this.video.currentTime;
     this.beganAhead ??= behind;
     this.video.playbackRate = behind > this.beganAhead + LATE_S ? FASTER : 1;
   }
@@ -313,6 +316,10 @@ export class Player {
     clearInterval(this.timer);
     this.onState(text);
   }
+}
+
+function lasting(segments, which) {
+  return segments.filter(which).reduce((sum, one) => sum + one.duration, 0);
 }
 
 function why(error) {
