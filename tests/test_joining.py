@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from streamlation_cli.errors import UsageError
 from streamlation_cli.records import (
     AudioStream,
     Cue,
+    Discontinuity,
     Eos,
     Header,
     Packet,
@@ -424,3 +426,39 @@ def test_whatever_the_times_dts_rise_and_pts_do_not_precede_them(times: list[tup
         assert dts > last
         assert pts >= dts
         last = dts
+
+
+def changing(samples: object) -> tuple[Header, list[StreamRecord]]:
+    """A session whose sound goes on in stereo after two seconds of mono, a reconnect between them."""
+    head, *first = ingested(f"{samples}/hello_en.flac")
+    other, *second = ingested(f"{samples}/turns_en.opus")
+    assert isinstance(head, Header)
+    assert isinstance(other, Header)
+    assert other.audio is not None
+    numerator, denominator = other.audio.time_base
+    packets = [
+        msgspec.structs.replace(packet, session="s", pts=(packet.pts or 0) + 3 * denominator // numerator, dts=None)
+        for packet in second
+        if isinstance(packet, Packet)
+    ]
+    sounds = [msgspec.structs.replace(packet, session="s") for packet in first if isinstance(packet, Packet)]
+    gap = Discontinuity("s", at_ms=3000, gap_ms=594, reason="reconnect", audio=other.audio)
+    return msgspec.structs.replace(head, session="s"), [*sounds, gap, *packets]
+
+
+def test_sound_that_goes_on_in_another_format_is_encoded_on(samples: object) -> None:
+    head, records = changing(samples)
+    joiner, units = joined(records, head)
+    assert joiner.problem == ""
+    made = heard(of(units, "original"))
+    assert np.abs(made[48_000:96_000]).max() > 0.05
+    assert np.abs(made[round(2.5 * 48_000) : round(2.9 * 48_000)]).max() < 0.01
+    assert np.abs(made[round(3.3 * 48_000) : 5 * 48_000]).max() > 0.05
+
+
+def test_a_copied_track_ends_where_the_format_changes_and_says_so(samples: object) -> None:
+    head, records = changing(samples)
+    joiner, units = joined(records, head, Takes(audio=None))
+    assert "at 3.0 s" in joiner.problem
+    assert {unit.track.codec for unit in units} == {"flac"}
+    assert max(unit.dts_s for unit in units) < 3

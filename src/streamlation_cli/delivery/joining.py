@@ -48,7 +48,22 @@ from ..captions.session import Captioning
 from ..captions.settings import Limits
 from ..dubbing.bed import OriginalSound
 from ..errors import DataError, UsageError
-from ..records import Cue, Eos, Error, Header, Packet, Pcm, Speech, Status, StreamRecord, Transcript, Translation
+from ..records import (
+    AudioStream,
+    Cue,
+    Discontinuity,
+    Eos,
+    Error,
+    Header,
+    Packet,
+    Pcm,
+    Speech,
+    Status,
+    StreamRecord,
+    Transcript,
+    Translation,
+)
+from ..sources.feeds import same_sound
 from ..stages.subtitle import Options as Subtitles
 from . import streams
 from .encoding import SoundEncoder
@@ -86,6 +101,8 @@ class Joiner:
             "speech": 0, "late_speech": 0, "worst_late_ms": 0, "captions": 0, "clipped_captions": 0, "dropped_captions": 0,
         }  # fmt: skip
         """What came, and what came too late."""
+        self.problem = ""
+        """What of the input is missing in the units; empty where nothing is."""
         self._header = header
         self._takes = takes
         self._settings = settings or Settings()
@@ -103,6 +120,7 @@ class Joiner:
         """The original as the dubbed track has it under the voice."""
         self._make_original()
         self._sound_came = False
+        self._copied_on = True
         self._dubs: dict[str, DubLane] = {}
         self._captions: dict[str, CaptionLane] = {}
         """By what they show: `source`, `cues`, or the language that was translated into."""
@@ -115,6 +133,8 @@ class Joiner:
                 self._upstream.add(record.stage)
             case Packet():
                 self._packet(record)
+            case Discontinuity() if record.audio is not None:
+                self._break(record, record.audio)
             case Pcm():
                 for sound in filter(None, (self._encoded, self._under)):
                     sound.feed(record)
@@ -208,10 +228,24 @@ class Joiner:
                 self._video.feed(packet)
             return
         self._sound_came = True
-        if self._copied is not None:
+        if self._copied is not None and self._copied_on:
             self._copied.feed(packet)
         for sound in filter(None, (self._encoded, self._under)):
             sound.feed(packet)
+
+    def _break(self, record: Discontinuity, audio: AudioStream) -> None:
+        """The sound goes on in another format: it can be decoded, but no copied track can go on so."""
+        for sound in filter(None, (self._encoded, self._under)):
+            sound.feed(record)
+        old = self._header.audio
+        if self._copied is None or (old is not None and same_sound(audio, old)):
+            self._copied_on = True
+            return
+        self._copied_on = False
+        self.problem = (
+            f"{self._header.session}: at {record.at_ms / 1000:.1f} s the original sound goes on as another "
+            f"({streams.canonical(audio.codec)}, {audio.sample_rate_hz} Hz, {audio.channels} channels), which a copied track cannot"
+        )
 
     def _require_sound(self) -> None:
         if self._header.audio is not None and not self._sound_came:

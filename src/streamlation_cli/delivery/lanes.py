@@ -18,7 +18,7 @@ from ..dubbing.bed import OriginalSound
 from ..dubbing.spool import Spool
 from ..dubbing.track import Bed, DubTrack
 from ..dubbing.waveform import from_s16, resampled
-from ..records import Cue, Eos, Error, Packet, Pcm, Speech, StreamRecord
+from ..records import Cue, Eos, Error, Packet, Speech, StreamRecord
 from .encoding import SoundEncoder
 from .tracks import Track, Unit
 
@@ -252,10 +252,6 @@ class SoundLane:
         self._end: int | None = None
         self._done = False
 
-    def feed(self, record: Packet | Pcm) -> None:
-        """Takes a packet of audio or a `pcm` record."""
-        self._sound.feed(record)
-
     def peek(self) -> float | None:
         """See `Lane`."""
         units = self._encoder.units
@@ -312,11 +308,6 @@ class DubLane:
         self._advanced_ms = 0
         self._end_ms: int | None = None
         self._done = False
-
-    def feed(self, record: Packet | Pcm) -> None:
-        """Takes the original sound."""
-        if self._sound is not None:
-            self._sound.feed(record)
 
     def speak(self, speech: Speech) -> int:
         """Places speech at its time or as soon after as it can be; returns when it ends."""

@@ -155,6 +155,10 @@ class Muxing:
         counters: dict[str, int | float] = {}
         for output in self._outputs:
             counters = output.finish(end)
+            if output.joiner.problem:
+                yield Error(
+                    self._header.session, stage=STAGE, code="damaged", message=output.joiner.problem, fatal=False
+                )
         if isinstance(end, Eos):
             while self._outputs:
                 self._outputs[0].commit()

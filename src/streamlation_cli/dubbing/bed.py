@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import DataError
 from ..media.decoding import PacketDecoder
 from ..media.pcm import FULL_SCALE, samples_of
-from ..records import SAMPLE_RATE_HZ, AudioStream, Packet, Pcm
+from ..records import SAMPLE_RATE_HZ, AudioStream, Discontinuity, Packet, Pcm
 from .audiofile import SAMPLE_RATE_HZ as RATE_HZ
 from .audiofile import Block
 from .spool import Spool
@@ -89,8 +89,12 @@ class OriginalSound:
         """Whether any sound has come."""
         return self._kind is not None
 
-    def feed(self, record: Packet | Pcm) -> None:
-        """Takes a packet of audio or a `pcm` record."""
+    def feed(self, record: Packet | Pcm | Discontinuity) -> None:
+        """Takes a packet of audio, a `pcm` record, or a break that says how the packets after it are decoded."""
+        if isinstance(record, Discontinuity):
+            if self._kind is not Pcm and record.audio is not None:
+                self._spool.append(record)
+            return
         if self._kind is None and (isinstance(record, Pcm) or self._audio is not None):
             self._kind = type(record)
         if isinstance(record, self._kind or ()):
@@ -132,6 +136,13 @@ class OriginalSound:
             return True
         if isinstance(record, Pcm):
             self._place([_frame(record)], 1 / 1000)
+            return True
+        if isinstance(record, Discontinuity):
+            if self._decoder is not None:
+                self._place(self._decoder.flush(), None)
+            self._drain()
+            self._decoder = None
+            self._audio = record.audio
             return True
         if last and not self._flushed:
             self._flushed = True
