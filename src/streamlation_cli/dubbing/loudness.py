@@ -1,6 +1,6 @@
 """Loudness and peaks of sound that passes by: measured as the standard has it, evened out, and kept below a ceiling.
 
-    mix ─► Leveller (a gain that moves slowly) ─► Limiter (a gain that moves for milliseconds) ─► file
+    mix ─► Leveller (a gain that moves slowly) ─► Limiter (a gain that moves for milliseconds) ─► file   (both: `Mastering`)
 
 All of it works on a fixed grid of the sample clock, so that the same sound gives the same samples however it is handed over.
 Blocks have shape (channels, samples), float32 at 48 kHz; full scale is 1.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -48,36 +49,20 @@ def k_weights(size: int, sample_rate_hz: int) -> npt.NDArray[np.complex64]:
 _cached_weights = functools.lru_cache(maxsize=4)(k_weights)
 
 
-class Meter:
-    """Integrated loudness of everything fed so far. Memory does not grow: energies are kept in a histogram."""
+class Gated:
+    """Integrated loudness of tenths of seconds whose K-weighted power is known. Memory does not grow: it keeps a histogram."""
 
-    def __init__(self, channels: int = 2) -> None:
-        self._before: Block = np.zeros((channels, _TAPS), np.float32)
-        """What the filter still remembers."""
-        self._waiting: Block = np.zeros((channels, 0), np.float32)
+    def __init__(self) -> None:
         self._hops: deque[float] = deque(maxlen=4)
         self._counts = np.zeros(_BINS)
         self._energies = np.zeros(_BINS)
 
-    def feed(self, block: Block) -> None:
-        """Takes samples; whole tenths of a second are measured, the rest waits."""
-        waiting = np.concatenate((self._waiting, block), axis=1)
-        whole = waiting.shape[1] - waiting.shape[1] % _HOP
-        self._waiting = waiting[:, whole:].copy()
-        for start in range(0, whole, 10 * _HOP):
-            self._measure(waiting[:, start : min(whole, start + 10 * _HOP)])
-
-    def _measure(self, block: Block) -> None:
-        known = np.concatenate((self._before, block), axis=1)
-        self._before = known[:, -_TAPS:].copy()
-        size = 1 << (known.shape[1] - 1).bit_length()
-        heard = np.fft.irfft(np.fft.rfft(known, size) * _cached_weights(size, RATE_HZ), size)[:, _TAPS : known.shape[1]]
-        for power in (heard.reshape(heard.shape[0], -1, _HOP).astype(np.float64) ** 2).mean(axis=2).sum(axis=0):
-            self._hops.append(float(power))
-            if len(self._hops) == 4:
-                self._count(sum(self._hops) / 4)
-
-    def _count(self, energy: float) -> None:
+    def add(self, power: float) -> None:
+        """Takes the power of the next tenth of a second, summed over the channels."""
+        self._hops.append(power)
+        if len(self._hops) < 4:
+            return
+        energy = sum(self._hops) / 4
         loudness = _lufs(energy)
         if loudness > _ABSOLUTE_GATE_LUFS:
             at = min(_BINS - 1, int((loudness - _ABSOLUTE_GATE_LUFS) * _BINS_PER_LU))
@@ -86,7 +71,7 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """How much of what was fed was louder than the gates."""
+        """How much of it was louder than the gates."""
         return float(self._counts[self._gate() :].sum()) / 10
 
     @property
@@ -105,6 +90,36 @@ class Meter:
         return max(0, int((relative - _ABSOLUTE_GATE_LUFS) * _BINS_PER_LU))
 
 
+class Meter(Gated):
+    """Integrated loudness of everything fed so far."""
+
+    def __init__(self, channels: int = 2) -> None:
+        super().__init__()
+        self._before: Block = np.zeros((channels, _TAPS), np.float32)
+        """What the filter still remembers."""
+        self._waiting: Block = np.zeros((channels, 0), np.float32)
+
+    def feed(self, block: Block) -> list[float]:
+        """Takes samples; returns the powers of the tenths of seconds that are whole now."""
+        waiting = np.concatenate((self._waiting, block), axis=1)
+        whole = waiting.shape[1] - waiting.shape[1] % _HOP
+        self._waiting = waiting[:, whole:].copy()
+        powers: list[float] = []
+        for start in range(0, whole, 10 * _HOP):
+            powers += self._measure(waiting[:, start : min(whole, start + 10 * _HOP)])
+        return powers
+
+    def _measure(self, block: Block) -> list[float]:
+        known = np.concatenate((self._before, block), axis=1)
+        self._before = known[:, -_TAPS:].copy()
+        size = 1 << (known.shape[1] - 1).bit_length()
+        heard = np.fft.irfft(np.fft.rfft(known, size) * _cached_weights(size, RATE_HZ), size)[:, _TAPS : known.shape[1]]
+        powers = (heard.reshape(heard.shape[0], -1, _HOP).astype(np.float64) ** 2).mean(axis=2).sum(axis=0).tolist()
+        for power in powers:
+            self.add(power)
+        return list(powers)
+
+
 def _lufs(energy: float) -> float:
     return -0.691 + 10 * float(np.log10(max(energy, 1e-20)))
 
@@ -121,46 +136,55 @@ class Leveller:
     """Brings sound to a loudness with one gain that moves slowly, so that what is soft within it stays soft.
 
     It looks `ahead_s` ahead: sound that is no longer comes out at exactly `target_lufs`, as far as the bounds allow. Sound
-    that is longer starts at the loudness of its first `ahead_s` and follows what all of it so far turns out to be.
+    that is longer starts at the loudness of its first `ahead_s`, follows what all of it so far turns out to be, and makes up for
+    what came out so far.
     """
 
     def __init__(
-        self, *, ahead_s: float, most_up_db: float, most_down_db: float, target_lufs: float = TARGET_LUFS
-    ) -> None:
+        self, *, ahead_s: float, most_up_db: float, most_down_db: float, target_lufs: float = TARGET_LUFS,
+        given: Gated | None = None,
+    ) -> None:  # fmt: skip
+        """`given` is fed by the caller where something more happens to the sound before it is out."""
         self._ahead = round(ahead_s * RATE_HZ / _HOP)
         self._bounds = (-most_down_db, most_up_db)
         self._target = target_lufs
         self._meter = Meter()
+        self._own = Gated()
+        self._given = given or self._own
+        """What came out so far."""
         self._waiting: Block = np.zeros((2, 0), np.float32)
-        self._hops: deque[Block] = deque()
+        self._hops: deque[tuple[Block, float]] = deque()
         self._gain_db: float | None = None
 
     def push(self, block: Block, *, last: bool = False) -> Block:
         """Takes samples, gives those whose gain is decided; with `last` all that are left."""
+        return _joined(self.hops(block, last=last))
+
+    def hops(self, block: Block, *, last: bool = False) -> Iterator[Block]:
+        """Like `push`, a tenth of a second at a time."""
         waiting = np.concatenate((self._waiting, block), axis=1)
         whole = waiting.shape[1] - waiting.shape[1] % _HOP
-        out = []
+        self._waiting = waiting[:, whole:].copy()
         for start in range(0, whole, _HOP):
             hop = waiting[:, start : start + _HOP]
-            self._meter.feed(hop)
-            self._hops.append(hop)
+            (power,) = self._meter.feed(hop)
+            self._hops.append((hop, power))
             if len(self._hops) > self._ahead:
-                out.append(self._levelled())
-        self._waiting = waiting[:, whole:].copy()
+                yield self._levelled()
         if last:
             if self._waiting.shape[1]:
-                self._hops.append(self._waiting)
+                self._hops.append((self._waiting, 0.0))
                 self._waiting = self._waiting[:, :0]
             while self._hops:
-                out.append(self._levelled())
-        return np.concatenate(out, axis=1) if out else np.zeros((2, 0), np.float32)
+                yield self._levelled()
 
     def _levelled(self) -> Block:
-        hop = self._hops.popleft()
+        hop, power = self._hops.popleft()
         wanted = self._wanted_db()
         before = wanted if self._gain_db is None else self._gain_db
         step = _SLEW_DB_PER_S * _HOP / RATE_HZ
         self._gain_db = min(before + step, max(before - step, wanted))
+        self._own.add(power * 10 ** ((before + self._gain_db) / 20))
         ramp = np.linspace(before, self._gain_db, hop.shape[1], endpoint=False)
         levelled: Block = hop * (10 ** (ramp / 20)).astype(np.float32)
         return levelled
@@ -169,12 +193,23 @@ class Leveller:
         loudness = self._meter.integrated_lufs
         if loudness is None or (not self._ahead and self._meter.seconds < _SURE_S):
             return self._gain_db or 0.0
-        return min(self._bounds[1], max(self._bounds[0], self._target - loudness))
+        owed = 0.0
+        if self._given.seconds > max(
+            _SURE_S, self._ahead * _HOP / RATE_HZ
+        ):  # before that it is only the beginning of the whole
+            given = self._given.integrated_lufs or self._target
+            owed = min(_MOST_OWED_DB, max(-_MOST_OWED_DB, self._target - given))
+        return min(self._bounds[1], max(self._bounds[0], self._target - loudness + owed))
+
+
+def _joined(blocks: Iterable[Block]) -> Block:
+    return np.concatenate((np.zeros((2, 0), np.float32), *blocks), axis=1)
 
 
 _SLEW_DB_PER_S = 0.5
 _SURE_S = 3.0
 """Where nothing is known ahead, this much is heard before the gain moves."""
+_MOST_OWED_DB = 2.0
 
 
 class Limiter:
@@ -226,6 +261,25 @@ class Limiter:
         self._needed += np.minimum(1.0, self._ceiling / np.maximum(peaks, 1e-9)).tolist()
         self._before = self._held[:, known + frames * FRAME - _REACH : known + frames * FRAME].copy()
         self._measured += frames
+
+
+class Mastering:
+    """A leveller and a limiter behind it, whose losses the leveller makes up for."""
+
+    def __init__(self, *, ahead_s: float, most_up_db: float, most_down_db: float) -> None:
+        self._given = Meter()
+        self._leveller = Leveller(ahead_s=ahead_s, most_up_db=most_up_db, most_down_db=most_down_db, given=self._given)
+        self._limiter = Limiter()
+
+    def push(self, block: Block, *, last: bool = False) -> Block:
+        """Takes samples, gives those that are finished; with `last` all that are left."""
+        out = _joined(map(self._limited, self._leveller.hops(block, last=last)))
+        return np.concatenate((out, self._limiter.push(out[:, :0], last=True)), axis=1) if last else out
+
+    def _limited(self, hop: Block) -> Block:
+        limited = self._limiter.push(hop)
+        self._given.feed(limited)
+        return limited
 
 
 FRAME = RATE_HZ // 1000

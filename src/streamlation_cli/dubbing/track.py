@@ -1,8 +1,8 @@
 """The dubbed track: voices laid on the media's timeline, alone or with the original.
 
     replace   voice                                         ─► both channels
-    duck      original, levelled, down under the voice + voice ─► Leveller ─► Limiter
-    keep      original, levelled │ voice, a side each       ─► Leveller ─► Limiter
+    duck      original, levelled, down under the voice + voice ─► Mastering
+    keep      original, levelled │ voice, a side each          ─► Mastering
 
 Sound is written as soon as nothing that is still to come can change it, so memory does not grow with the length.
 """
@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from .audiofile import SAMPLE_RATE_HZ, Block
-from .loudness import Leveller, Limiter
+from .loudness import Leveller, Mastering
 from .waveform import Mono
 
 MIXES = ("replace", "duck", "keep")
@@ -116,8 +116,7 @@ class DubTrack:
         self._voices: deque[_Voice] = deque()
         self._written = 0
         up, down = _MIX_BOUNDS_DB
-        self._leveller = Leveller(ahead_s=ahead_s, most_up_db=up, most_down_db=down)
-        self._limiter = Limiter()
+        self._mastering = Mastering(ahead_s=ahead_s, most_up_db=up, most_down_db=down)
 
     def add(self, start_ms: int, samples: Mono) -> None:
         """Places speech; it must not start before what was settled by `advance`."""
@@ -136,7 +135,7 @@ class DubTrack:
         end = max([duration_ms * _SAMPLES_PER_MS, *(voice.end for voice in self._voices)])
         self._write(end, last=True)
         if self._bed is not None:
-            self._give(self._limiter.push(self._leveller.push(np.zeros((2, 0), np.float32), last=True), last=True))
+            self._give(self._mastering.push(np.zeros((2, 0), np.float32), last=True))
 
     def _write(self, until: int, *, last: bool) -> None:
         while self._written < until:
@@ -145,7 +144,7 @@ class DubTrack:
             if block.shape[1] == 0:
                 return
             self._written += block.shape[1]
-            self._give(block if self._bed is None else self._limiter.push(self._leveller.push(block)))
+            self._give(block if self._bed is None else self._mastering.push(block))
             release = RELEASE_MS * _SAMPLES_PER_MS
             while self._voices and self._voices[0].end + release <= self._written:
                 self._voices.popleft()
