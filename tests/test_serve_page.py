@@ -63,6 +63,17 @@ def test_captions_appear_grow_and_become_final(browser: Browser, served: Serving
         expect(page.get_by_text("Captions appear here")).to_be_hidden()
 
 
+def test_what_was_no_speech_is_taken_back(browser: Browser, served: Serving) -> None:
+    with page_of(browser, served.address) as page:
+        served.say(header(**(LIVE | {"target_language": ""})), said("It was late.", 1))
+        served.say(said("Thank you", 2, final=False), said("Thank you", 2, final=False, rev=1))
+        expect(page.locator("#first p")).to_have_text(["It was late.", "Thank you"])
+        served.say(said("Thank", 2) | {"text": "", "words": []})
+        expect(page.locator("#first p")).to_have_text(["It was late.", ""])
+        served.say(said("We went.", 3))
+        expect(page.locator("#lines li span:first-of-type")).to_have_text(["It was late.", "We went."])
+
+
 def test_words_that_may_change_are_lighter(browser: Browser, served: Serving) -> None:
     with page_of(browser, served.address) as page:
         served.say(header(**LIVE), said("We went to", 1, final=False, stable_words=1))

@@ -13,6 +13,7 @@ import av
 import msgspec
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from chromium import TIMEOUT_MS, chromium, page_of
@@ -167,6 +168,8 @@ def test_a_live_picture_with_the_voice_the_original_and_captions_in_time(browser
         page.evaluate("document.querySelector('video').currentTime = 5.5")
         expect(page.locator("#first")).to_have_text("A primeira frase está aqui.")
         page.locator("summary").click()
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
         page.get_by_label("Captions at once").check()
         expect(page.locator("#first")).to_contain_text("A segunda.")
 

@@ -67,7 +67,10 @@ class Session:
         """Takes note of a record; those of text only where viewers may have it."""
         if isinstance(record, Transcript | Translation):
             key = (type(record).__name__, record.id)
-            self._texts[key] = record
+            if record.text.strip():
+                self._texts[key] = record
+            else:  # it was no speech
+                self._texts.pop(key, None)
             if len(self._texts) > MOST_TEXTS:
                 self._texts.popitem(last=False)
         elif isinstance(record, Cue):
@@ -119,6 +122,7 @@ class Board:
         with self._lock:
             if isinstance(record, Header):
                 self.sessions.pop(record.session, None)
+                self.media.pop(record.session, None)
                 self.sessions[record.session] = Session(record)
                 self._forget()
             session = self.sessions.get(record.session)

@@ -49,12 +49,14 @@ function entry(line, withSource) {
   time.textContent = clock(line.at);
   const text = document.createElement("span");
   text.lang = line.language;
+  text.dir = "auto";
   text.textContent = line.speaker ? `${line.speaker}: ${line.text}` : line.text;
   item.append(time, text);
   if (withSource && line.source) {
     const source = document.createElement("span");
     source.className = "source";
     source.lang = line.sourceLanguage;
+    source.dir = "auto";
     source.textContent = line.source;
     item.append(source);
   }

@@ -10,6 +10,8 @@ import { Window } from "./window.js";
 
 const SILENT_MS = 6000;  // a live source says something each second: after so long without, it is not well
 
+const KEPT_IN_WINDOW = 8;  // final texts that may still be in a window
+
 const $ = (id) => document.getElementById(id);
 const names = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
 
@@ -235,6 +237,7 @@ class Page {
     for (const line of said.slice(from)) {
       const element = document.createElement("p");
       element.lang = line.language;
+      element.dir = "auto";
       element.textContent = line.text;
       $("spoken").append(element);
       this.announced = line;
@@ -291,6 +294,7 @@ function showStream(window, stream) {
   if (!stream) { return; }
   for (const line of stream.finals.slice(-2)) { window.say(line.id, line.text, "", line.language); }
   for (const [id, { firm, maybe, language }] of stream.open) { window.say(id, firm, maybe, language); }
+  window.keep(new Set([...stream.open.keys(), ...stream.finals.slice(-KEPT_IN_WINDOW).map((line) => line.id)]));
 }
 
 // The words that have been said by a time: the last two utterances that have begun.

@@ -6,7 +6,9 @@ const KEPT = "streamlation";
 export class Settings {
   // `does.cycle` is called for the key that changes the captions' language.
   constructor(does) {
-    this.values = { captions: "", size: 1, theme: "", contrast: false, keys: true, ahead: false, ...load() };
+    this.values = {
+      captions: "", size: 1, theme: "", contrast: matchMedia("(prefers-contrast: more)").matches, keys: true, ahead: false, ...load(),
+    };
     const $ = (id) => document.getElementById(id);
     $("smaller").addEventListener("click", () => this.resize(-1));
     $("larger").addEventListener("click", () => this.resize(1));

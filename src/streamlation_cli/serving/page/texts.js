@@ -37,6 +37,7 @@ class Stream {
     if (record.final) {
       this.open.delete(record.id);
       this.heard.delete(record.id);
+      if (!record.text.trim()) { return; }  // it was no speech
       this.done({
         id: record.id, at: record.start_ms, end: record.end_ms, text: record.text, source: record.source_text ?? "",
         sourceLanguage: record.source_language ?? "", words: record.words ?? [], language, speaker: record.speaker ?? "",

@@ -19,11 +19,8 @@ export class Window {
   // The text of one utterance as it is now; `maybe` may still change.
   say(id, firm, maybe, language) {
     let paragraph = this.paragraphs.get(id);
-    if (!firm && !maybe) {
-      if (paragraph) { paragraph.maybe.textContent = ""; }
-      return;
-    }
     if (!paragraph) {
+      if (!firm && !maybe) { return; }
       paragraph = this.add(id, language);
     }
 
@@ -32,12 +29,18 @@ export class Window {
     this.hold(paragraph);
   }
 
-  // Lines that somebody else has broken; the last `firm` words of them are committed.
+  // What was no speech after all is taken back; its room stays until the next line needs it.
+  keep(ids) {
+    for (const id of this.paragraphs.keys()) { if (!ids.has(id)) { this.say(id, "", "", ""); } }
+  }
+
+  // Lines that somebody else has broken, each as its committed text and what may still change.
   show(lines, language) {
     const kept = [...this.element.children].slice(0, lines.length);
     this.element.replaceChildren(...lines.map((line, at) => {
       const element = kept[at] ?? document.createElement("p");
       element.lang = language;
+      element.dir = "auto";
       const [firm, maybe] = line;
       const rest = document.createElement("span");
       rest.className = "maybe";
@@ -54,6 +57,7 @@ export class Window {
     const maybe = document.createElement("span");
     maybe.className = "maybe";
     element.lang = language;
+    element.dir = "auto";
     element.append(firm, maybe);
     const paragraph = { element, firm, maybe, height: 0 };
     // The one before is whole: the room that was held for it may go, for the new line takes it.
