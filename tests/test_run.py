@@ -30,9 +30,10 @@ def media(path: Path) -> tuple[np.ndarray, int]:
     """Mono float samples and their rate."""
     with av.open(str(path)) as container:
         rate = container.streams.audio[0].sample_rate
-        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
-    samples = np.concatenate(frames, axis=1)
-    return samples.astype(np.float32).mean(axis=0) / (32768 if samples.dtype == np.int16 else 1), rate
+        resampler = av.AudioResampler("flt", "mono", rate)
+        frames = [*container.decode(audio=0), None]
+        parts = [made.to_ndarray()[0] for frame in frames for made in resampler.resample(frame)]
+    return np.concatenate(parts), rate
 
 
 def records(path: Path) -> list[bytes]:

@@ -61,13 +61,14 @@ def format_of(target: str) -> Format:
 
 
 class AudioFile:
-    """One audio file at 48 kHz being written.
+    """One audio file at 48 kHz being written. `alike` says that all channels have the same, which costs no more than one.
 
     `write` appends; then either `commit` or `abandon`, which leaves what was written as a playable `NAME.part`. Raises
     UsageError for an unknown extension, OutputFailed where the system refuses.
     """
 
-    def __init__(self, target: str, channels: int) -> None:
+    def __init__(self, target: str, channels: int, *, alike: bool = False) -> None:
+        self._coded_channels = 1 if alike else channels
         self._format = format_of(target)
         self._target = target
         self._layout = "mono" if channels == 1 else "stereo"
@@ -90,7 +91,7 @@ class AudioFile:
         context = stream.codec_context
         context.format = kind.sample_format
         if kind.bits_per_channel:
-            context.bit_rate = kind.bits_per_channel * channels
+            context.bit_rate = kind.bits_per_channel * self._coded_channels
         context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
         self._container.start_encoding()
         self._frame_samples = context.frame_size or _FREE_FRAME

@@ -22,7 +22,7 @@ from ..lag import Lag, media_now_ms
 from ..records import Eos, Error, Header, Speech, Status, StreamRecord, Transcript, Translation
 from .audiofile import AudioFile
 from .growing_wav import GrowingWav
-from .session import STAGE, Cast, Dubbing, Utterance
+from .session import CHANNELS, STAGE, Cast, Dubbing, Utterance
 from .timefit import BORROW_MS, PAUSE_MS
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class LiveDubbing(Dubbing):
                 record = msgspec.structs.replace(record, counters={**record.counters, **self._lag.percentiles()})
             yield record
 
-    def _open(self, target: str, channels: int) -> AudioFile | GrowingWav:
-        return AudioFile(target, channels) if target == STDOUT else GrowingWav(target, channels)
+    def _open(self, target: str) -> AudioFile | GrowingWav:
+        return super()._open(target) if target == STDOUT else GrowingWav(target, CHANNELS)
 
     def _utterance(self, record: Transcript | Translation) -> Utterance | None:
         if record.emitted_at is not None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STAGE = "dub"
 
-_CHANNELS = 2
+CHANNELS = 2
 """Of every file: one channel would measure 3 LU less than it plays."""
 
 
@@ -139,7 +139,7 @@ class Dubbing:
             if record.target_language:
                 self._cast.speaker(record.target_language)  # a voice that is missing shows before any work is done
             for target in self._targets:
-                self._files.append(self._open(target.of(self._session), _CHANNELS))
+                self._files.append(self._open(target.of(self._session)))
         elif self._original is not None and _is_sound(record):
             assert isinstance(record, Packet | Pcm)
             self._original.feed(record)
@@ -179,8 +179,8 @@ class Dubbing:
         while self._files:
             self._files.pop().abandon()
 
-    def _open(self, target: str, channels: int) -> AudioFile | GrowingWav:
-        return AudioFile(target, channels)
+    def _open(self, target: str) -> AudioFile | GrowingWav:
+        return AudioFile(target, CHANNELS, alike=self._original is None)
 
     def _require_original(self) -> None:
         if self._original is not None and not self._original.is_there:
