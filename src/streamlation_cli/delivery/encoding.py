@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,7 +30,7 @@ _GLOBAL_HEADER = 1 << 22
 
 
 class SoundEncoder:
-    """An encoder of one track that starts at media time 0.
+    """An encoder of one track that starts at media time 0, at work in a thread of its own while others do theirs.
 
     `write` takes samples, `finish` ends them; `units` holds what they became, to be taken from its left. The encoder's padding
     is before time 0 (see `Track.padding_samples`). `alike` says that both channels have the same, which costs half.
@@ -57,7 +59,9 @@ class SoundEncoder:
         """Samples that came in."""
         self._encoded = 0
         self._padding = _padding_samples(codec, context.extradata)
-        self.units: deque[Unit] = deque()
+        self._worker = ThreadPoolExecutor(1, "encoder")
+        self._jobs: deque[Future[list[Unit]]] = deque()
+        self._units: deque[Unit] = deque()
         self._next_pts = -self._padding
         self.track = Track(
             name=name, kind="audio", language=language, title=title, default=default, codec=codec,
@@ -66,8 +70,26 @@ class SoundEncoder:
         )  # fmt: skip
 
     @property
+    def units(self) -> deque[Unit]:
+        """All that was written so far has become."""
+        while self._jobs:
+            self._collect()
+        return self._units
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether samples are being encoded."""
+        return bool(self._jobs)
+
+    def ready(self) -> deque[Unit]:
+        """What is there, or will be next: it waits only where there is nothing yet."""
+        while self._jobs and (not self._units or self._jobs[0].done()):
+            self._collect()
+        return self._units
+
+    @property
     def next_s(self) -> float:
-        """When the unit after those in `units` begins."""
+        """When the unit after those in `units` begins; only while it is not busy."""
         return self._next_pts / SAMPLE_RATE_HZ
 
     def write(self, block: Block) -> None:
@@ -75,18 +97,30 @@ class SoundEncoder:
         self.written += block.shape[1]
         waiting = np.concatenate((self._waiting, block), axis=1)
         whole = waiting.shape[1] - waiting.shape[1] % self._frame_samples
-        for start in range(0, whole, self._frame_samples):
-            self._encode(waiting[:, start : start + self._frame_samples])
         self._waiting = waiting[:, whole:].copy()
+        if whole:
+            self._jobs.append(self._worker.submit(self._encode, waiting[:, :whole], last=False))
 
     def finish(self) -> None:
         """Ends the track."""
-        if self._waiting.shape[1]:
-            self._encode(self._waiting)
-            self._waiting = self._waiting[:, :0]
-        self._take(self._context.encode(None))
+        self._jobs.append(self._worker.submit(self._encode, self._waiting, last=True))
+        self._waiting = self._waiting[:, :0]
 
-    def _encode(self, block: Block) -> None:
+    def close(self) -> None:
+        """Ends the thread; what is still being encoded is dropped."""
+        self._worker.shutdown(cancel_futures=True)
+
+    def _collect(self) -> None:
+        self._units += self._jobs.popleft().result()
+
+    def _encode(self, block: Block, *, last: bool) -> list[Unit]:
+        """In the encoder's thread: the units of whole frames, with `last` of a shorter one and of all that is held back."""
+        units: list[Unit] = []
+        for start in range(0, block.shape[1], self._frame_samples):
+            units += self._units_of(self._context.encode(self._frame(block[:, start : start + self._frame_samples])))
+        return [*units, *self._units_of(self._context.encode(None))] if last else units
+
+    def _frame(self, block: Block) -> av.AudioFrame:
         import av
 
         if self._format.endswith("p"):
@@ -97,9 +131,9 @@ class SoundEncoder:
         frame.sample_rate = SAMPLE_RATE_HZ
         frame.pts = self._encoded
         self._encoded += block.shape[1]
-        self._take(self._context.encode(frame))
+        return frame
 
-    def _take(self, packets: list[av.Packet[Any]]) -> None:
+    def _units_of(self, packets: list[av.Packet[Any]]) -> Iterator[Unit]:
         for packet in packets:
             pts = packet.pts if packet.pts is not None else self._next_pts
             duration = packet.duration or self._frame_samples
@@ -109,18 +143,16 @@ class SoundEncoder:
                 skip = (start, end)
             if pts == -self._padding and self._padding:
                 skip = (self._padding, skip[1] if skip else 0)
-            self.units.append(
-                Unit(
-                    track=self.track,
-                    pts=pts,
-                    dts=pts,
-                    duration=duration,
-                    data=bytes(packet),
-                    keyframe=True,
-                    skip_samples=skip,
-                )
-            )
             self._next_pts = pts + duration
+            yield Unit(
+                track=self.track,
+                pts=pts,
+                dts=pts,
+                duration=duration,
+                data=bytes(packet),
+                keyframe=True,
+                skip_samples=skip,
+            )
 
 
 def _padding_samples(codec: str, extradata: bytes | None) -> int:

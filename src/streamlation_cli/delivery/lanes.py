@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from typing import Protocol
@@ -24,6 +24,8 @@ from .tracks import Track, Unit
 
 _STEP = SAMPLE_RATE_HZ
 """Samples encoded at a time."""
+_FEW = 24
+"""Units, half a second: with fewer left the next step is begun."""
 _CLOCK_RESET_S = 10.0
 """A jump back that is longer is a clock that was set anew, and the track goes on where it was; as `normalize` has it."""
 _MOST_WITHOUT_DTS = 32
@@ -254,23 +256,26 @@ class SoundLane:
 
     def peek(self) -> float | None:
         """See `Lane`."""
-        units = self._encoder.units
-        while not units and not self._done:
-            ended = self._end is not None
-            count = _STEP if self._end is None else min(_STEP, self._end - self._encoder.written)
-            block = self._bed.read(count, last=ended) if count > 0 else None
-            if block is not None and block.shape[1]:
-                self._encoder.write(block[: self.track.channels])  # mono is there twice
-            elif ended:
-                self._encoder.finish()
-                self._done = True
-            else:
-                return None
-        return _dts_s(units[0]) if units else None
+        return _peek(self._encoder, self._produce)
+
+    def _produce(self) -> bool:
+        """Encodes the next second; whether there was anything to do."""
+        if self._done:
+            return False
+        count = _STEP if self._end is None else min(_STEP, self._end - self._encoder.written)
+        block = self._bed.read(count, last=self._end is not None) if count > 0 else None
+        if block is not None and block.shape[1]:
+            self._encoder.write(block[: self.track.channels])  # mono is there twice
+        elif self._end is not None:
+            self._encoder.finish()
+            self._done = True
+        else:
+            return False
+        return True
 
     def take(self) -> Unit:
         """See `Lane`."""
-        return self._encoder.units.popleft()
+        return self._encoder.ready().popleft()
 
     def settled_s(self) -> float:
         """See `Lane`."""
@@ -286,6 +291,7 @@ class SoundLane:
 
     def close(self) -> None:
         """See `Lane`."""
+        self._encoder.close()
         self._sound.close()
 
 
@@ -324,26 +330,29 @@ class DubLane:
 
     def peek(self) -> float | None:
         """See `Lane`."""
-        units = self._encoder.units
-        while not units and not self._done:
-            goal = self._settled_ms if self._end_ms is None else self._end_ms
+        return _peek(self._encoder, self._produce)
+
+    def _produce(self) -> bool:
+        """Mixes the next second; whether there was anything to do."""
+        if self._done:
+            return False
+        goal_ms = self._settled_ms if self._end_ms is None else self._end_ms
+        if self._advanced_ms < goal_ms:
+            self._advanced_ms = min(goal_ms, self._advanced_ms + 1000)
+            self._dub.advance(self._advanced_ms)
+        elif self._end_ms is not None:
+            self._dub.finish(self._end_ms)
+            self._encoder.finish()
+            self._done = True
+        else:
             before = self._encoder.written
-            if self._advanced_ms < goal:
-                self._advanced_ms = min(goal, self._advanced_ms + 1000)
-                self._dub.advance(self._advanced_ms)
-            elif self._end_ms is not None:
-                self._dub.finish(self._end_ms)
-                self._encoder.finish()
-                self._done = True
-            else:
-                self._dub.advance(goal)  # the sound under it may have come by now
-                if self._encoder.written == before:
-                    return None
-        return _dts_s(units[0]) if units else None
+            self._dub.advance(goal_ms)  # the sound under it may have come by now
+            return self._encoder.written > before
+        return True
 
     def take(self) -> Unit:
         """See `Lane`."""
-        return self._encoder.units.popleft()
+        return self._encoder.ready().popleft()
 
     def settled_s(self) -> float:
         """See `Lane`."""
@@ -361,6 +370,7 @@ class DubLane:
 
     def close(self) -> None:
         """See `Lane`."""
+        self._encoder.close()
         if self._sound is not None:
             self._sound.close()
 
@@ -450,6 +460,15 @@ class CaptionLane:
 
     def close(self) -> None:
         """See `Lane`."""
+
+
+def _peek(encoder: SoundEncoder, produce: Callable[[], bool]) -> float | None:
+    """When an encoder's next unit is to be decoded; while that is written the encoder works on what comes after it."""
+    while True:
+        units = encoder.ready()
+        if encoder.is_busy or len(units) >= _FEW or not produce():
+            break
+    return _dts_s(units[0]) if units else None
 
 
 def _dts_s(unit: Unit) -> float:
