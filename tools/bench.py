@@ -214,6 +214,14 @@ class Bench:
         measured = f"{growth:+.0%} ({peaks['10 min']:.0f} → {peaks['3 h']:.0f} MiB)"
         return Row("peak memory of run, 3 h against 10 min", measured, "≤ +10 %", growth <= 0.10, peaks)
 
+    def mux(self) -> Row:
+        """`mux` alone, start-up included: a film whose picture is copied, from its records to an MP4."""
+        import bench_mux
+
+        figures = bench_mux.figures(self._folder, self._audio, self._rounds)
+        speed = figures["speed"]
+        return Row("mux alone, copied picture", f"{speed:.0f}× real time", "≥ 50×", speed >= 50, figures)
+
     def transcribe(self) -> list[Row]:
         """Throughput, errors and memory of `transcribe` against faster-whisper."""
         import bench_transcribe
@@ -237,7 +245,7 @@ def main() -> int:
             audio = ROOT / "testdata" / "audio" / "talk_en_60s.opus"
         looped(audio, 300, folder / "five-minutes.opus")
         bench = Bench(folder, folder / "five-minutes.opus", arguments.rounds)
-        chosen = ["help", "normalize", "transcribe", "run_against_slowest_stage", "pipe_against_run", "memory"]
+        chosen = ["help", "normalize", "transcribe", "run_against_slowest_stage", "pipe_against_run", "mux", "memory"]
         rows: list[Row] = []
         for method in chosen:
             if (arguments.only and method not in arguments.only) or (arguments.quick and method == "memory"):
