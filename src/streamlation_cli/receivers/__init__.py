@@ -175,11 +175,13 @@ class Kind:
         """Its module; raises Unavailable where its library is not installed."""
         from ..engines import needs_extra
 
+        own = logging.getLogger("streamlation")
         for library in ("pychromecast", "zeroconf", "pyatv", "async_upnp_client"):
-            # What they have to say is said by what they raise; their own lines would stand between records' errors.
+            # What they have to say is said by what they raise; their own lines are for who asks for everything (-vv).
             logger = logging.getLogger(library)
             logger.propagate = False
-            logger.handlers[:] = [logging.NullHandler()]
+            logger.handlers[:] = own.handlers if own.isEnabledFor(logging.DEBUG) else [logging.NullHandler()]
+            logger.setLevel(own.level if own.isEnabledFor(logging.DEBUG) else logging.NOTSET)
         with needs_extra(f"casting to {self.what}"):
             return importlib.import_module(f".{self.module}", __name__)
 

@@ -149,40 +149,36 @@ class AirPlay:
         """See `Receiver`."""
         sound = self._sound
         if sound is None:
-            return Playback(state="idle", volume=self._level())
+            return Playback(state="idle", volume=self._volume)
         if sound.failure is not None:
             return Playback(state="failed", detail=str(sound.failure), position_ms=sound.position_ms)
-        self._mind_life()
         counters = (("underruns", sound.underruns), ("device_latency_ms", LATENCY_MS))
         duration_ms = self._media.duration_ms if self._media else None
         heard_ms = max(sound.begin_ms, sound.heard_ms)
+        self._mind_life()
         if not self._alive:
             return Playback(state="lost", position_ms=heard_ms, duration_ms=duration_ms, counters=counters)
+        if self._sound is None:  # back, and all forgotten there
+            return Playback(state="idle", duration_ms=duration_ms, volume=self._volume)
         if self._sending.done():
-            error = None if self._sending.cancelled() else self._sending.exception()
-            if error is not None:
-                words = str(error.__cause__ or error)
-                return Playback(
-                    state="failed", position_ms=heard_ms, duration_ms=duration_ms, detail=words, counters=counters
-                )
             return Playback(state="ended", position_ms=sound.position_ms, duration_ms=duration_ms, counters=counters)
         state = "paused" if sound.paused else "buffering" if sound.starved else "playing"
         return Playback(
             state=state,  # type: ignore[arg-type]
-            position_ms=heard_ms, duration_ms=duration_ms, volume=self._level(), counters=counters,
+            position_ms=heard_ms, duration_ms=duration_ms, volume=self._volume, counters=counters,
         )  # fmt: skip
-
-    def _level(self) -> float | None:
-        return None if self._volume is None else self._volume
 
     def _mind_life(self) -> None:
         """RAOP sends sound by UDP and asks nothing: whether somebody still listens, only a connection tells."""
-        if time.monotonic() - self._asked_at < _ALIVE_EVERY_S:
+        failed = self._sending.done() and (self._sending.cancelled() or self._sending.exception() is not None)
+        if not failed and time.monotonic() - self._asked_at < _ALIVE_EVERY_S:
+            return
+        if failed and self._alive:
+            self._alive = False  # for as long as it takes to be asked: what broke off has to begin anew
             return
         self._asked_at = time.monotonic()
         was_alive, self._alive = self._alive, self._answers()
         if self._alive and not was_alive:
-            # What it was told before it went is forgotten there.
             self._end()
             self._sound = None
 

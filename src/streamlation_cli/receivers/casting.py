@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .. import stdio
 from ..errors import Unavailable
 from ..records import Status
 from ..render import clock
-from . import Media, Playback, Receiver
+from . import Media, Playback, Receiver, Refused
 from .preparing import with_start
 
 STAGE = "cast"
@@ -127,11 +127,19 @@ class Casting:
                 raise Unavailable(self._gave_up(f"has not answered for {self.patience_s:.0f} s"))
             return playback
         was_lost, self._lost_since_s = self._lost_since_s is not None, None
-        if was_lost and playback.state in ("stopped", "loading") and self._counters["restarts"] < _MOST_RELOADS:
+        if was_lost and playback.state in ("stopped", "loading"):
+            if self._counters["restarts"] == _MOST_RELOADS:
+                raise Unavailable(self._gave_up(f"broke off {_MOST_RELOADS + 1} times, the last time"))
             self._counters["restarts"] += 1
             if not self.media.live:
                 self.media = with_start(self.media, self._position_ms)
-            self.start()
+            try:
+                self.start()
+            except Refused:
+                raise
+            except Unavailable:  # it answers, but is not ready yet
+                self._lost_since_s = now
+                return replace(playback, state="lost")
             self._state = "loading"
             self._last = Playback(state="loading", position_ms=self._position_ms, duration_ms=playback.duration_ms)
             return self._last

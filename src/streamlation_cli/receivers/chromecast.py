@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pychromecast
 import zeroconf
@@ -18,12 +18,14 @@ from pychromecast.config import APP_MEDIA_RECEIVER
 from pychromecast.controllers.media import MEDIA_PLAYER_ERROR_CODES, MediaStatus, MediaStatusListener
 from pychromecast.controllers.receiver import CastStatus, CastStatusListener
 from pychromecast.discovery import CastBrowser, SimpleCastListener
-from pychromecast.error import PyChromecastError
+from pychromecast.error import PyChromecastError, RequestFailed
 from pychromecast.models import CastInfo, HostServiceInfo
 from pychromecast.socket_client import ConnectionStatus, ConnectionStatusListener
 
 from ..errors import Unavailable
 from . import Device, Media, Playback, Refused
+
+T = TypeVar("T")
 
 DEFAULT_PORT = 8009
 _LOAD_S = 30.0
@@ -131,14 +133,7 @@ class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListen
     def load(self, media: Media, volume: float | None) -> None:
         """See `Receiver`."""
         with self._talking("playing"):
-            if volume is not None:
-                self._cast.set_volume(volume, timeout=_REQUEST_S)
-            # In an app that somebody else started, our session could be theirs to end.
-            self._cast.start_app(APP_MEDIA_RECEIVER, timeout=_REQUEST_S)
-        answer = _Answer()
-        with self._talking("playing"):
-            self._controller.send_message(_load_message(media), inc_session_id=True, callback_function=answer)
-            data = answer.wait(_LOAD_S)
+            data = self._again(lambda: self._loaded(media, volume))
         if data is None:
             raise Unavailable(f"{self.device.name} did not answer to what it was to play within {_LOAD_S:.0f} s")
         kind = data.get("type")
@@ -146,6 +141,29 @@ class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListen
             raise Refused(f"{self.device.name} refuses to play this{_reason(data)}")
         self._media = media
         self._url = media.address
+
+    def _loaded(self, media: Media, volume: float | None) -> dict[str, Any] | None:
+        """The device's answer; None where none comes."""
+        if volume is not None:
+            self._cast.set_volume(volume, timeout=_REQUEST_S)
+        # In an app that somebody else started, our session could be theirs to end.
+        self._cast.start_app(APP_MEDIA_RECEIVER, timeout=_REQUEST_S)
+        answer = _Answer()
+        self._controller.send_message(_load_message(media), inc_session_id=True, callback_function=answer)
+        return answer.wait(_LOAD_S)
+
+    def _again(self, request: Callable[[], T]) -> T:
+        """Its result; it is made once more where it failed because the connection broke off and is there again."""
+        connections = self._connections
+        try:
+            return request()
+        except (PyChromecastError, OSError):
+            until_s = time.monotonic() + _SAYS_S
+            while self._connections == connections or not self._heard_receiver.wait(0.1):
+                if time.monotonic() > until_s:
+                    raise
+                time.sleep(0.1)
+        return request()
 
     def playback(self) -> Playback:
         """See `Receiver`."""
@@ -251,15 +269,21 @@ class _Answer:
 
     def __init__(self) -> None:
         self._came = threading.Event()
+        self._sent = True
         self._data: dict[str, Any] | None = None
 
     def __call__(self, sent: bool, data: dict[str, Any] | None) -> None:
-        self._data = data if sent else {"type": "NOT_SENT"}
+        self._sent = sent
+        self._data = data
         self._came.set()
 
     def wait(self, timeout_s: float) -> dict[str, Any] | None:
-        """None where it did not answer in time."""
-        return self._data if self._came.wait(timeout_s) else None
+        """None where it did not answer in time; raises RequestFailed where it could not be asked."""
+        if not self._came.wait(timeout_s):
+            return None
+        if not self._sent:
+            raise RequestFailed("load")
+        return self._data
 
 
 def _load_message(media: Media) -> dict[str, Any]:
@@ -296,7 +320,7 @@ def _reason(data: dict[str, Any]) -> str:
     code = data.get("detailedErrorCode")
     words = {
         "LOAD_FAILED": "", "LOAD_CANCELLED": ": something else was loaded meanwhile", "INVALID_PLAYER_STATE": "",
-        "INVALID_REQUEST": f": invalid request {data.get('reason', '')}", "NOT_SENT": ": its receiver did not start",
+        "INVALID_REQUEST": f": invalid request {data.get('reason', '')}",
     }  # fmt: skip
     said = words.get(str(data.get("type")), f": {data.get('type')}")
     return f"{said} ({MEDIA_PLAYER_ERROR_CODES.get(code, code)})" if code is not None else said
