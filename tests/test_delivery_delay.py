@@ -196,14 +196,15 @@ def test_the_wish_is_kept_and_what_comes_later_is_said() -> None:
     list(delay.events())
     delay.see(spoken(1, 11, 13))
     (event,) = delay.events()
-    assert event.detail.startswith("target-latency: speech or captions came 4.0 s too late for their place")
-    assert "the wish is 5 s" in event.detail
+    assert event.detail == (
+        "target-latency: speech or captions came 4.0 s too late: what they need exceeds the target of 5 s"
+    )
     assert event.counters["breaches"] == 1
     delay.see(spoken(2, 12, 13))
     assert list(delay.events()) == [], "it goes on"
     play(delay, clock, 21, 20)
     delay.see(spoken(3, 18, 19))
-    assert [event.detail for event in delay.events()] == ["target-latency: in time again"]
+    assert [event.detail for event in delay.events()] == ["target-latency: speech and captions are in time again"]
     assert delay.delay_ms == 5_000
 
 
@@ -213,8 +214,14 @@ def test_a_chain_that_is_behind_leaves_less_of_the_wish() -> None:
     play(delay, clock, 20, behind_s=3)
     assert delay.until_ms == 15_000
     assert delay.lag_ms == 8_000
-    play(delay, clock, 40, 20, behind_s=20)
+    assert list(delay.events()) == []
+    play(delay, clock, 20.1, 20, behind_s=20)
+    assert [event.detail for event in delay.events()] == ["target-latency: latency 21.0 s exceeds the target of 8 s"]
+    play(delay, clock, 25, 20.1, behind_s=20)
     assert delay.delay_ms == LEAST_MS, "there is nothing left of it"
+    play(delay, clock, 40, 25, behind_s=0)
+    assert "target-latency: latency 1.0 s can be within the target of 8 s" in [event.detail for event in delay.events()]
+    assert delay.counters["breaches"] == 1
 
 
 def test_it_has_an_end() -> None:

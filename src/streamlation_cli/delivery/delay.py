@@ -66,7 +66,10 @@ class Delay:
         self.until_ms = 0
         """The presentation is decided before this media time; never goes back."""
         self.counters: dict[str, int | float] = {"delay_grew": 0, "breaches": 0}
-        self._breached = False
+        self._late = False
+        """Speech or captions were too late for their place."""
+        self._behind = False
+        """The presentation is later than was wished for."""
         self._said: list[str] = []
         self._reported_ms: int | None = None
 
@@ -131,7 +134,18 @@ class Delay:
         if self._header.started_at is not None:
             now_ms = round((self._clock() - self._header.started_at) * 1000)
             self._chain_lag_ms = max(0, now_ms - end_ms)
+            self._watch()
         self._delay_ms = min(self._delay_ms, self._allowed_ms)
+
+    def _watch(self) -> None:
+        """Whether the chain alone uses up what is wished for."""
+        least_ms = self._chain_lag_ms + LEAST_MS
+        if not self._wish_ms or self._wish_ms < least_ms < self._wish_ms + LEAST_MS:  # not to and fro
+            return
+        exceeds = least_ms > self._wish_ms
+        self.counters["breaches"] += exceeds and not self._behind
+        what = f"latency {least_ms / 1000:.1f} s {'exceeds' if exceeds else 'can be within'} {self._goal}"
+        self._behind = self._change(self._behind, exceeds, what)
 
     def _utterance(self, record: Transcript | Translation | Speech) -> None:
         makes = (
@@ -167,23 +181,29 @@ class Delay:
             logger.info("%s: the delay grows to %.1f s", self._header.session, self._delay_ms / 1000)
         late_ms = self.until_ms - start_ms
         if late_ms > 0 and start_ms >= self._first_ms:
-            self._breach(f"speech or captions came {late_ms / 1000:.1f} s too late for their place")
-        elif self._breached and wanted_ms <= self._allowed_ms:
-            self._breached = False
-            self._said.append("in time again")
+            self.counters["breaches"] += 1
+            self._late = self._change(
+                self._late,
+                True,
+                f"speech or captions came {late_ms / 1000:.1f} s too late: what they need exceeds {self._goal}",
+            )
+        elif wanted_ms <= self._allowed_ms:
+            self._late = self._change(self._late, False, "speech and captions are in time again")
 
-    def _breach(self, why: str) -> None:
-        self.counters["breaches"] += 1
-        if self._breached:
-            return
-        self._breached = True
-        wish = (
-            f"and the wish is {self._wish_ms / 1000:g} s"
+    @property
+    def _goal(self) -> str:
+        return (
+            f"the target of {self._wish_ms / 1000:g} s"
             if self._wish_ms
-            else f"the delay is {self._delay_ms / 1000:.1f} s"
+            else f"the delay of {self._delay_ms / 1000:.1f} s"
         )
-        self._said.append(f"{why}; the chain is {self._chain_lag_ms / 1000:.1f} s behind, {wish}")
-        logger.warning("%s: %s", self._header.session, self._said[-1])
+
+    def _change(self, before: bool, now: bool, detail: str) -> bool:
+        """Says it, where something is not as it was before."""
+        if now != before:
+            self._said.append(detail)
+            logger.log(logging.WARNING if now else logging.INFO, "%s: %s", self._header.session, detail)
+        return now
 
     def _decide(self) -> None:
         if self._newest_ms is None:
