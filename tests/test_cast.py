@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -12,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import pytest
 
 from castdevice import CastDevice, cast_device
 from castfiles import FPS, film
 from fileserver import FileServer
+from media import ingested, normalized
+from streamlation_cli.errors import UsageError
 from streamlation_cli.receivers import KINDS, Device
 from streamlation_cli.receivers.contents import examine
 from streamlation_cli.receivers.finding import listing
 from streamlation_cli.receivers.keys import _split
 from streamlation_cli.receivers.preparing import fits
+from streamlation_cli.records import Header
 from support import PROGRAM, Result, shell, streamlation
 from terminal import OnTerminal
 
@@ -388,6 +393,35 @@ def test_the_page_of_a_film_plays_it_with_subtitles(folder: Path, talk: Path) ->
     assert process.returncode == 130
 
 
+def test_the_commands_of_the_guide(folder: Path, talk: Path) -> None:
+    """Each on the stand-in, in its order; those that control on a film that plays."""
+    (folder / "talk.pt.mp4").write_bytes(talk.read_bytes())
+    for language in ("pt", "en"):
+        (folder / f"talk.{language}.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nOlá.\n")
+    guide = (Path(__file__).parent.parent / "docs" / "television.md").read_text()
+    plays, controls = re.findall(r"```sh\n(.*?)```", guide, re.DOTALL)
+    with cast_device(folder, speed=20.0) as device:
+        for command in plays.splitlines():
+            assert states(shell(command.replace('"Living Room"', to(device)[1]), cwd=folder).ok())[-1] == "ended", (
+                command
+            )
+        assert [load.audio_languages[0] for load in device.loads] == ["eng", "eng", "eng"]
+        assert [load.message.get("activeTrackIds") for load in device.loads] == [[2], None, [1]]
+    with cast_device(folder, speed=0.5) as device:
+        running = Running(str(talk), *to(device))
+        running.until_played(200)
+        told = [
+            shell(command.replace('"Living Room"', to(device)[1]), cwd=folder)
+            .ok()
+            .of_type("status")[-1]["detail"]
+            .split()[0]
+            for command in controls.replace("--seek 90", "--seek 3").splitlines()
+        ]
+        assert (told[0], told[1], told[3], told[4]) == ("playing", "paused", "playing", "idle")
+        assert running.end() == (0, "")
+        assert device.volume == 0.25
+
+
 def test_devices_are_listed_as_a_table_for_people() -> None:
     devices = [
         Device(kind="chromecast", name="Living Room", host="192.0.2.7", port=8009, model="Chromecast Ultra"),
@@ -400,6 +434,34 @@ def test_devices_are_listed_as_a_table_for_people() -> None:
     ]
     assert "no device answered" in listing([], as_text=True)
     assert listing([], as_text=False) == ""
+
+
+def test_a_live_session_becomes_a_stream_that_grows(talk: Path) -> None:
+    """Its records as a live source would send them, as fast as they are taken."""
+    from streamlation_cli.receivers.streaming import Streaming
+
+    records = [
+        msgspec.structs.replace(record, live=True, started_at=1000.0, language="en")
+        if isinstance(record, Header)
+        else record
+        for record in normalized(ingested(talk, video=True), keep_packets=True)
+    ]
+    streaming = Streaming(records[0], "cast", 2.0)
+    ready = []
+    for record in records[1:-1]:
+        for status in streaming.feed(record):
+            assert status.stage == "cast"
+        ready.append(streaming.ready_ms)
+    assert ready == sorted(ready)
+    assert 2000 <= ready[-1] <= 5000
+    assert streaming.store.get("master.m3u8") is not None
+    assert streaming.finish(records[-1])
+    assert streaming.ready_ms == pytest.approx(6000, abs=100)
+    playlist = streaming.store.get("master-video.m3u8") or b""
+    assert b"#EXT-X-ENDLIST" in playlist
+    assert streaming.sound("").name == "original"
+    with pytest.raises(UsageError, match="there is no such sound"):
+        streaming.sound("fr")
 
 
 def test_keys_are_told_apart() -> None:
