@@ -339,7 +339,7 @@ class TestEverybody:
             page.keyboard.press("h")
             assert page.evaluate("document.documentElement.dataset.contrast") == "high"
             page.keyboard.press("m")
-            page.get_by_label("Keys").uncheck()
+            page.get_by_label("Single-key shortcuts").uncheck()
             page.locator("#captions").focus()
             page.keyboard.press("+")
             expect(page.locator("#size")).to_have_text("115 %")

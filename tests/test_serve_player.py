@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -17,9 +19,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from chromium import TIMEOUT_MS, chromium, page_of
+from livetools import Broadcast
 from media import ingested
 from streamlation_cli.records import Eos, Header, Packet
 from support import eos
+from test_live_rtmp import Nginx
 from watching import Serving, translated, words
 
 expect.set_options(timeout=TIMEOUT_MS)
@@ -105,9 +109,9 @@ def broadcast(served: Serving, recording: Path, keep: Callable[[float], bool] = 
             served.say(packet)
 
 
-def until(page: Page, condition: str) -> None:
+def until(page: Page, condition: str, timeout_s: float = TIMEOUT_MS / 1000) -> None:
     """Waits until a condition holds. Playwright's own waiting evaluates text in the page, which the page's policy forbids."""
-    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    deadline = time.monotonic() + timeout_s
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, (condition, page.evaluate(PLAYER))
         page.wait_for_timeout(50)
@@ -116,8 +120,9 @@ def until(page: Page, condition: str) -> None:
 PLAYER = """() => {
   const v = document.querySelector('video');
   return [v.currentTime, v.paused, v.readyState, v.buffered.length && v.buffered.end(v.buffered.length - 1), v.error?.message,
-    document.querySelector('#media-state').textContent];
+    document.querySelector('#media-state').textContent, v.webkitAudioDecodedByteCount, window.analyser?.context.state];
 }"""
+"""What a failure shows: how far it has come, what is buffered, what was decoded."""
 
 
 def plays(page: Page) -> float:
@@ -206,3 +211,19 @@ def test_what_cannot_be_played_is_read(browser: Browser, recording: Path) -> Non
         expect(page.locator("#first")).to_have_text("Lido.")
         expect(page.locator("#media")).to_be_hidden()
     assert "captions only" in served.errors
+
+
+@pytest.mark.long
+def test_a_published_stream_is_watched_with_live_captions_and_a_voice(browser: Browser, tmp_path: Path) -> None:
+    with Nginx(tmp_path) as server, Broadcast(server.address, "flv", "--video"):
+        arguments = (server.address, "--live", "--from", "en", "--to", "pt", "--serve")
+        with Serving(*arguments, verb="run") as served, page_of(browser, served.address) as page:
+            # Text comes first, and the picture when voice and captions have their places in it.
+            expect(page.locator("#first p[lang=pt]").last).to_have_text(re.compile(r"(\w+\W+){4}"), timeout=60_000)
+            expect(page.locator("#audio option")).to_have_text(["Portuguese", "English (original)"], timeout=60_000)
+            plays(page)
+            until(page, f"async () => (await ({LISTEN})()) > 0", 60)
+            expect(page.locator("#first p[lang=pt]").last).to_have_text(re.compile(r"(\w+\W+){3}"))
+            assert page.evaluate("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames") > 5
+            served.process.send_signal(signal.SIGINT)
+            assert served.process.wait(10) == 130

@@ -7,7 +7,7 @@ Where the records carry packets (`ingest --video`, `normalize --keep-packets`; `
 and sound, the dubbed voice or the original, as late as they need for voice and captions to be in their places.
 
 The address is printed on stderr. By default only this machine can open it. `--bind 0.0.0.0:8080` serves everyone on the
-network; viewing then takes a token: `--token`, or one that is made and is part of the printed address. A second one,
+network; viewing then takes a token: `--token`, or one that is made and is part of the printed address. A second address,
 for control, lets its holder pause the captions for everyone, and stop the process.
 
 Beside the page: `/status` (JSON), `/stream` (WebSocket) and `/events` (server-sent events) with the records as they come,
@@ -139,7 +139,7 @@ def stage(options: Options) -> Stage:
 def _announce(address: str, view_token: str, control_token: str) -> None:
     # Of the level that is shown unless -q asks for errors only: without the address there is nothing to open.
     logger.warning("%s", f"{address}/?token={view_token}" if view_token else f"{address}/")
-    logger.warning("%s (with pause and stop)", f"{address}/?token={control_token}")
+    logger.warning("%s (control)", f"{address}/?token={control_token}")
 
 
 def _stop() -> None:
