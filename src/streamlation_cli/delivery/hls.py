@@ -43,6 +43,8 @@ _LEAD_MAY_BE_LATE_S = 10
 """After a longer pause of the leading track the others go on without it."""
 _LEAST_SEGMENTS = 3
 """A sliding window has no fewer (RFC 8216, section 6.2.2, in target durations)."""
+_WAIT_FOR_SOUNDS = 4
+"""So many segments a live master waits for each sound that does not say beforehand how it is coded."""
 _PEAK_ROOM = 1.25
 """How much busier than so far a live presentation may become before its bandwidth is announced anew."""
 _MPEG_CLOCK_HZ = 90_000
@@ -105,6 +107,8 @@ class HlsSink:
         """Segments that have left the window, and until when they stay."""
         self._announced = 0
         """Bandwidth."""
+        self._codecs: list[str] = []
+        """Of each sound, as the masters have it."""
         self._target_duration_s = math.ceil(self._target)
         self._ended = False
         self.reached_s = Fraction(0)
@@ -244,11 +248,22 @@ class HlsSink:
         if self._options.live:
             self._slide()
             self._publish()
-            peak = self._bandwidth(None)[0]
-            if peak > self._announced:
-                self._announced = round(peak * _PEAK_ROOM)
-                self._publish_masters(self._options.name)
+            self._announce()
         self.reached_s = until_s
+
+    def _announce(self) -> None:
+        """Writes the masters where they have something new to say.
+
+        Players read a master once, so the first one waits a little for each sound to show how it is coded.
+        """
+        codecs = [sound.codecs for sound in self._sounds]
+        if not all(codecs) and self._number < _WAIT_FOR_SOUNDS:
+            return
+        peak = self._bandwidth(None)[0]
+        if peak > self._announced or codecs != self._codecs:
+            self._codecs = codecs
+            self._announced = max(self._announced, round(peak * _PEAK_ROOM))
+            self._publish_masters(self._options.name)
 
     def _finish(self) -> None:
         if self._ended:
@@ -402,9 +417,9 @@ class _Media:
         self.end_s = Fraction(0)
         """When the last of all samples is no longer shown or heard."""
         self.load = _Load()
-        self.codecs = ""
         self._stem = f"{stem}-{track.name}"
         self._bitstream = Bitstream(track)
+        self.codecs = fragments.initialization(track).codecs if self._bitstream.ready else ""
         self._described: Track | None = None
         self._initialization: Initialization | None = None
         self._map = ""
