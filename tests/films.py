@@ -24,7 +24,7 @@ _SIZE = (160, 90)
 def film(
     path: Path, *, sound: str | Path = "turns_en.opus", video: str = "libx264", audio: str = "aac", layout: str = "stereo",
     seconds: float | None = None, at: Callable[[int], Fraction] = lambda number: Fraction(number, 25), bframes: int = 2,
-    language: str = "",
+    language: str = "", degrees: int = 0,
 ) -> Path:  # fmt: skip
     """A film of a bundled recording, or of a file: 25 pictures a second, or picture `number` at the time `at` says."""
     with av.open(str(path), "w") as container, av.open(str(AUDIO / sound)) as source:
@@ -35,6 +35,8 @@ def film(
         picture.codec_context.max_b_frames = bframes if "x26" in video else 0
         picture.codec_context.gop_size = 25
         picture.codec_context.time_base = Fraction(1, 1000)
+        if degrees:
+            picture.set_display_rotation(degrees)
         voice: Any = container.add_stream(audio, rate=RATE_HZ, layout=layout)
         if language:
             voice.metadata["language"] = language

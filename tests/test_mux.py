@@ -509,3 +509,13 @@ def test_memory_is_flat_over_two_hours(tmp_path: Path) -> None:
         size = (tmp_path / name).stat().st_size
     assert size > 500_000_000
     assert peaks[1] < peaks[0] + 30, peaks
+
+
+@pytest.mark.parametrize("degrees", [90, -90, 180])
+def test_a_picture_that_players_turn_is_turned_in_the_copy(degrees: int, tmp_path: Path) -> None:
+    """As telephones write it."""
+    film(tmp_path / "upright.mp4", seconds=1, degrees=degrees)
+    for name in ("out.mp4", "out.mkv", "out.mov"):
+        shell(f"streamlation ingest upright.mp4 --video | streamlation mux -o {name} > log.ndjson", cwd=tmp_path).ok()
+        with av.open(str(tmp_path / name)) as container:
+            assert next(container.decode(video=0)).rotation % 360 == degrees % 360

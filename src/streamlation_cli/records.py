@@ -50,6 +50,8 @@ class VideoStream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     time_base: tuple[int, int] = (1, 1000)
     extradata: bytes = b""
     index: int = 0
+    rotation: int = 0
+    """Degrees, counter-clockwise, by which players turn the picture, as a telephone held upright asks for."""
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

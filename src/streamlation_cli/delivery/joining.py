@@ -198,6 +198,7 @@ class Joiner:
         track = Track(
             name="video", kind="video", codec=codec, extradata=video.extradata, time_base=video.time_base, default=True,
             width=video.width, height=video.height, frame_rate=video.frame_rate, pixel_format=video.pixel_format,
+            rotation=video.rotation,
         )  # fmt: skip
         return CopiedLane(track, self._header.start_ms, self._header.end_ms)
 

@@ -79,6 +79,8 @@ def add_copied(container: OutputContainer, track: Track) -> Stream:
     if track.kind == "video":
         if track.frame_rate[0] > 0 and track.frame_rate[1] > 0:
             stream.codec_context.framerate = Fraction(*track.frame_rate)
+        if track.rotation:
+            stream.set_display_rotation(track.rotation)
         if track.pixel_format:
             stream.codec_context.pix_fmt = track.pixel_format  # MP4 says of VP9 how its colours are kept
     return stream  # type: ignore[no-any-return]

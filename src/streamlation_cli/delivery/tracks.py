@@ -33,6 +33,8 @@ class Track:
     height: int = 0
     frame_rate: tuple[int, int] = (0, 1)
     pixel_format: str = ""
+    rotation: int = 0
+    """See `records.VideoStream`."""
     bit_rate: int = 0
     padding_samples: int = 0
     """Of audio: samples that the encoder put before the sound (1024 in AAC). The first unit has them as `skip_samples` and

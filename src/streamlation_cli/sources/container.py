@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from .. import languages
 from ..errors import DataError
 from ..media.libav import route_log
@@ -38,6 +40,8 @@ _MISSING_S = 0.25
 """A file that ends this much before the end it announces is truncated."""
 _RELIABLE = {"mov", "mp4", "wav", "w64", "flac", "aiff", "caf", "avi", "au", "matroska", "webm", "mp3", "ogg"}
 """Formats whose announced length is written by the muxer, not estimated by the demuxer."""
+_TURNING = {"mov", "mp4", "matroska", "webm"}
+"""Formats that can say that players turn the picture."""
 _WITHOUT_HOLES = {"ogg", "mp3", "aac", "ac3", "eac3", "flac", "wav", "aiff", "wv", "tta", "amr"}
 """Formats that put sound after sound: where time is missing, data is."""
 
@@ -97,9 +101,18 @@ class Container:
             start_ms=request.start_ms,
             end_ms=request.end_ms,
             audio=describe_audio(self._audio),
-            video=describe_video(self._video) if self._video is not None else None,
+            video=self._describe_video(),
             language=request.language,
         )
+
+    def _describe_video(self) -> VideoStream | None:
+        if self._video is None:
+            return None
+        video = describe_video(self._video)
+        names = set(self._container.format.name.split(","))
+        if self._opening.path and names & _TURNING:
+            video = msgspec.structs.replace(video, rotation=_rotation(str(self._opening.path), self._video.index))
+        return video
 
     def records(self) -> Iterator[StreamRecord]:
         """The packets of the kept part, then what was found damaged as one non-fatal error.
@@ -264,6 +277,17 @@ def describe_video(stream: AvVideoStream) -> VideoStream:
         extradata=context.extradata or b"",
         index=stream.index,
     )
+
+
+def _rotation(path: str, index: int) -> int:
+    """By how much the container has the picture turned: FFmpeg tells it with the first frame only, so that is decoded."""
+    import av
+
+    try:
+        with av.open(path, metadata_errors="replace") as container:
+            return next((int(frame.rotation) for frame in container.decode(container.streams[index])), 0)  # type: ignore[union-attr]
+    except (OSError, ValueError, av.FFmpegError):
+        return 0  # what is wrong with the file is told when it is read
 
 
 def _layout_name(name: str) -> str:
