@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -334,6 +336,20 @@ def test_an_address_that_is_taken_is_one_line_and_status_69() -> None:
         f"streamlation: cannot serve on {taken}: another program serves there; give another port, or 0 for any free one"
     ]
     assert streamlation("serve", "--bind", "127.0.0.1:99999").status == 2
+
+
+@pytest.mark.parametrize("flags", [("--token", "a b"), ("--token", "same", "--control-token", "same")])
+def test_a_token_that_cannot_be_one(flags: tuple[str, ...]) -> None:
+    result = streamlation("serve", "--bind", "127.0.0.1:0", *flags)
+    assert result.status == 2
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_without_its_packages_it_says_what_to_install() -> None:
+    program = "import sys; sys.modules['starlette'] = None; from streamlation_cli.cli import main; main(['serve'])"
+    result = subprocess.run([sys.executable, "-c", program], input=b"", capture_output=True, check=False)
+    assert result.returncode == 69
+    assert b"pip install 'streamlation[serve]'" in result.stderr
 
 
 def test_an_interrupt_ends_it_within_a_second_whoever_is_watching() -> None:

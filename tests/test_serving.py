@@ -47,16 +47,11 @@ def test_media_is_served_with_ranges_and_to_any_origin(kind: str, tmp_path: Path
         status, headers, body = fetch(address)
         assert (status, body, headers["content-type"]) == (200, data, "text/vtt; charset=utf-8")
         assert headers["access-control-allow-origin"] == "*"
-        for asked, expected in (
-            ("0-0", data[:1]),
-            ("100-199", data[100:200]),
-            ("2900-", data[2900:]),
-            ("-5", data[-5:]),
-        ):
+        last = len(data) - 1
+        for asked, first, end in (("0-0", 0, 0), ("100-199", 100, 199), ("2900-", 2900, last), ("-5", last - 4, last)):
             status, headers, body = fetch(address, Range=f"bytes={asked}")
-            assert (status, body) == (206, expected), asked
-            first = data.index(expected) if asked == "0-0" else len(data) - len(expected) if "-5" in asked else None
-            assert first is None or headers["content-range"] == f"bytes {first}-{first + len(body) - 1}/{len(data)}"
+            assert (status, body) == (206, data[first : end + 1]), asked
+            assert headers["content-range"] == f"bytes {first}-{end}/{len(data)}"
         status, headers, _ = fetch(address, Range=f"bytes={len(data)}-")
         assert status == 416
         assert headers["content-range"].endswith(f"*/{len(data)}")

@@ -48,7 +48,7 @@ class Pages:
             Route("/status", self._status),
             WebSocketRoute("/stream", self._stream),
             Route("/events", self._events),
-            Route("/captions/{session}/{file}", self._captions),
+            Route("/captions/{session:path}/{file}", self._captions),
             Route("/control/{action}", self._control, methods=["POST"]),
         ]
 

@@ -8,7 +8,8 @@ and sound, the dubbed voice or the original, as late as they need for voice and 
 
 The address is printed on stderr. By default only this machine can open it. `--bind 0.0.0.0:8080` serves everyone on the
 network; viewing then takes a token: `--token`, or one that is made and is part of the printed address. A second address,
-for control, lets its holder pause the captions for everyone, and stop the process.
+for control, lets its holder pause the captions for everyone, and stop the process. Tokens are better given as
+$STREAMLATION_SERVE_TOKEN and $STREAMLATION_SERVE_CONTROL_TOKEN, which no list of processes shows.
 
 Beside the page: `/status` (JSON), `/stream` (WebSocket) and `/events` (server-sent events) with the records as they come,
 and all captions so far as `/captions/SESSION/LANGUAGE.srt` and `.vtt`.
@@ -29,6 +30,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -36,6 +38,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .. import stdio
+from ..errors import UsageError
 from ..options import option
 from ..records import StreamRecord, ends_session
 from ..sessions import Stage
@@ -90,6 +93,12 @@ def stage(options: Options) -> Stage:
         from ..serving.board import Board
         from ..serving.pages import Pages
         from ..serving.playing import Players
+
+    for flag, token in (("--token", options.token), ("--control-token", options.control_token)):
+        if token and not re.fullmatch(r"[A-Za-z0-9._~-]+", token):
+            raise UsageError(f"{flag}: a token is part of an address: letters, digits and . _ ~ - only")
+    if options.token and options.token == options.control_token:
+        raise UsageError("--control-token: it must be another than --token, or every viewer has control")
 
     linger_s = options.linger if options.linger is not None else (float("inf") if stdio.stdout_is_terminal() else 0.0)
 
