@@ -27,7 +27,7 @@ Block = npt.NDArray[np.float32]
 
 _HOP = RATE_HZ // 10
 """The standard measures 400 ms that overlap by three quarters."""
-_TAPS = RATE_HZ // 10
+_TAPS = RATE_HZ // 20
 """The K filter's impulse response is over, to −100 dB, after this long."""
 _ABSOLUTE_GATE_LUFS = -70.0
 _RELATIVE_GATE_LU = 10.0
@@ -112,7 +112,7 @@ class Meter(Gated):
     def _measure(self, block: Block) -> list[float]:
         known = np.concatenate((self._before, block), axis=1)
         self._before = known[:, -_TAPS:].copy()
-        size = 1 << (known.shape[1] - 1).bit_length()
+        size = known.shape[1] + known.shape[1] % 2
         heard = np.fft.irfft(np.fft.rfft(known, size) * _cached_weights(size, RATE_HZ), size)[:, _TAPS : known.shape[1]]
         powers = (heard.reshape(heard.shape[0], -1, _HOP).astype(np.float64) ** 2).mean(axis=2).sum(axis=0).tolist()
         for power in powers:
@@ -137,31 +137,38 @@ class Leveller:
 
     It looks `ahead_s` ahead: sound that is no longer comes out at exactly `target_lufs`, as far as the bounds allow. Sound
     that is longer starts at the loudness of its first `ahead_s`, follows what all of it so far turns out to be, and makes up for
-    what came out so far.
+    what is lacking of what came out so far.
     """
 
     def __init__(
-        self, *, ahead_s: float, most_up_db: float, most_down_db: float, target_lufs: float = TARGET_LUFS,
-        given: Gated | None = None,
-    ) -> None:  # fmt: skip
-        """`given` is fed by the caller where something more happens to the sound before it is out."""
+        self, *, ahead_s: float, most_up_db: float, most_down_db: float, target_lufs: float = TARGET_LUFS
+    ) -> None:
         self._ahead = round(ahead_s * RATE_HZ / _HOP)
         self._bounds = (-most_down_db, most_up_db)
         self._target = target_lufs
         self._meter = Meter()
-        self._own = Gated()
-        self._given = given or self._own
+        self._given = Gated()
         """What came out so far."""
+        self._power = 0.0
+        """Of the last hop."""
         self._waiting: Block = np.zeros((2, 0), np.float32)
         self._hops: deque[tuple[Block, float]] = deque()
         self._gain_db: float | None = None
 
     def push(self, block: Block, *, last: bool = False) -> Block:
         """Takes samples, gives those whose gain is decided; with `last` all that are left."""
-        return _joined(self.hops(block, last=last))
+        out = []
+        for hop in self.hops(block, last=last):
+            self.given(1.0)
+            out.append(hop)
+        return _joined(out)
+
+    def given(self, share: float) -> None:
+        """Says how much of the power of the last hop came out in the end."""
+        self._given.add(self._power * share)
 
     def hops(self, block: Block, *, last: bool = False) -> Iterator[Block]:
-        """Like `push`, a tenth of a second at a time."""
+        """Like `push`, a tenth of a second at a time; `given` is to be called for each before the next."""
         waiting = np.concatenate((self._waiting, block), axis=1)
         whole = waiting.shape[1] - waiting.shape[1] % _HOP
         self._waiting = waiting[:, whole:].copy()
@@ -184,7 +191,7 @@ class Leveller:
         before = wanted if self._gain_db is None else self._gain_db
         step = _SLEW_DB_PER_S * _HOP / RATE_HZ
         self._gain_db = min(before + step, max(before - step, wanted))
-        self._own.add(power * 10 ** ((before + self._gain_db) / 20))
+        self._power = power * 10 ** ((before + self._gain_db) / 20)
         ramp = np.linspace(before, self._gain_db, hop.shape[1], endpoint=False)
         levelled: Block = hop * (10 ** (ramp / 20)).astype(np.float32)
         return levelled
@@ -194,11 +201,10 @@ class Leveller:
         if loudness is None or (not self._ahead and self._meter.seconds < _SURE_S):
             return self._gain_db or 0.0
         owed = 0.0
-        if self._given.seconds > max(
-            _SURE_S, self._ahead * _HOP / RATE_HZ
-        ):  # before that it is only the beginning of the whole
+        # Before that, what came out is only the beginning of what the gain is for.
+        if self._given.seconds > max(_SURE_S, self._ahead * _HOP / RATE_HZ):
             given = self._given.integrated_lufs or self._target
-            owed = min(_MOST_OWED_DB, max(-_MOST_OWED_DB, self._target - given))
+            owed = min(_MOST_OWED_DB, max(-_MOST_OWED_DB, _OWED_TIMES * (self._target - given)))
         return min(self._bounds[1], max(self._bounds[0], self._target - loudness + owed))
 
 
@@ -209,7 +215,9 @@ def _joined(blocks: Iterable[Block]) -> Block:
 _SLEW_DB_PER_S = 0.5
 _SURE_S = 3.0
 """Where nothing is known ahead, this much is heard before the gain moves."""
+_OWED_TIMES = 3
 _MOST_OWED_DB = 2.0
+"""What is lacking so far is made up for three times over, for a while is already gone, but never by more than this."""
 
 
 class Limiter:
@@ -230,6 +238,8 @@ class Limiter:
         """The gain that each frame's peak asks for, from `2 * _LOOK` frames before the first of `_held`."""
         self._last_gain = 1.0
         """The gain of the frame before the first of `_held`."""
+        self.kept = 1.0
+        """The share of the power that came out of the last `push`."""
 
     def push(self, block: Block, *, last: bool = False) -> Block:
         """Takes samples, gives those whose gain is decided; with `last` all that are left."""
@@ -244,7 +254,11 @@ class Limiter:
         gains = _smoothed(np.array(self._needed), _LOOK)
         out = self._held[:, : count * FRAME]
         if min(self._last_gain, gains[: count + 1].min()) < 1:
+            power = float(np.square(out).sum())
             out = out * ramps(np.concatenate(([self._last_gain], gains[: count + 1])), FRAME)
+            self.kept = float(np.square(out).sum()) / power if power else 1.0
+        else:
+            self.kept = 1.0
         self._last_gain = float(gains[count - 1])
         self._held = self._held[:, count * FRAME :].copy()
         self._measured -= count
@@ -267,8 +281,7 @@ class Mastering:
     """A leveller and a limiter behind it, whose losses the leveller makes up for."""
 
     def __init__(self, *, ahead_s: float, most_up_db: float, most_down_db: float) -> None:
-        self._given = Meter()
-        self._leveller = Leveller(ahead_s=ahead_s, most_up_db=most_up_db, most_down_db=most_down_db, given=self._given)
+        self._leveller = Leveller(ahead_s=ahead_s, most_up_db=most_up_db, most_down_db=most_down_db)
         self._limiter = Limiter()
 
     def push(self, block: Block, *, last: bool = False) -> Block:
@@ -278,7 +291,7 @@ class Mastering:
 
     def _limited(self, hop: Block) -> Block:
         limited = self._limiter.push(hop)
-        self._given.feed(limited)
+        self._leveller.given(self._limiter.kept)
         return limited
 
 
