@@ -337,6 +337,17 @@ def test_another_picture_size(tmp_path: Path) -> None:
     assert played(tmp_path / "master.m3u8").frames == 275
 
 
+def test_a_sound_that_begins_late() -> None:
+    """What is not there yet is a gap, and the master says from the beginning how all sounds are coded."""
+    video, original, dub = picture(12), sound(12), sound(4, name="dub-pt", language="pt", start_s=8.05, default=False)
+    store = MemoryStore()
+    seen = list(states(store, video, original, dub))
+    assert {state.variant["CODECS"].partition(",")[2] for state in seen} == {"mp4a.40.2"}
+    assert [one["LANGUAGE"] for one in seen[0].renditions] == ["en", "pt"]
+    gaps = [part.gap for part in seen[-2].playlists["master-dub-pt.m3u8"].parts]
+    assert gaps == [True] * 4 + [False]
+
+
 def test_a_discontinuity_leaves_the_window() -> None:
     """The count of those that left keeps the numbers of the others (validated in each state)."""
     pieces = [picture(4, start_s=start) for start in (0, 8, 16, 24)]
