@@ -201,6 +201,8 @@ def test_sound_alone_has_a_small_player(browser: Browser, samples: Path) -> None
         assert box is not None
         assert box["height"] < 80
         expect(page.locator("#audio-choice")).to_be_hidden()
+        until(page, "Math.abs(document.querySelector('video').duration - 2.4) < 0.3")
+        expect(page.locator("#state")).to_have_text("Finished.")
 
 
 def test_what_cannot_be_played_is_read(browser: Browser, recording: Path) -> None:

@@ -42,6 +42,8 @@ MOST_KEPT = 2000
 """Messages a reader may miss and still get each: minutes of live captions."""
 MOST_TEXTS = 200
 """Final texts, and as many captions, of a snapshot: what somebody who comes in late can read back."""
+MOST_TEXTS_OF_FILE = 20_000
+"""The same of a recording: whoever plays it from the beginning needs all of them."""
 MOST_SESSIONS = 100
 """Sessions that are over are forgotten beyond these, the oldest first."""
 
@@ -55,6 +57,7 @@ class Session:
         self.health = Health(header)
         self.captions = Captions(header)
         self._header = header
+        self._most = MOST_TEXTS if header.live else MOST_TEXTS_OF_FILE
         self._texts: OrderedDict[tuple[str, str], Transcript | Translation] = OrderedDict()
         self._cues: OrderedDict[str, Cue] = OrderedDict()
 
@@ -71,7 +74,7 @@ class Session:
                 self._texts[key] = record
             else:  # it was no speech
                 self._texts.pop(key, None)
-            if len(self._texts) > MOST_TEXTS:
+            if len(self._texts) > self._most:
                 self._texts.popitem(last=False)
         elif isinstance(record, Cue):
             if record.op == "remove":
@@ -79,7 +82,7 @@ class Session:
             else:
                 # Whoever comes in later has not seen it added.
                 self._cues[record.id] = msgspec.structs.replace(record, op="add")
-                if len(self._cues) > MOST_TEXTS:
+                if len(self._cues) > self._most:
                     self._cues.popitem(last=False)
         self.captions.see(record)
 

@@ -130,7 +130,7 @@ class Health:
         if self.failure:
             return f"Stopped: {self.failure}", True
         if self.over:
-            return "The stream has ended.", False
+            return ("The stream has ended." if self._header.live else "Finished."), False
         source = self._details.get("ingest", "")
         if source.startswith(_RECONNECTING):
             why = source.partition(":")[2].strip()

@@ -9,6 +9,7 @@ const FROM_END = 3;  // a live stream is begun so many segments before its end
 const LATE_S = 3;  // so much further behind than it began, it is played a little faster
 const FASTER = 1.06;
 const TICK_MS = 250;
+const RENEWED_MS = 5000;  // so old is what is known of the end, at most
 const TRIES = 8;
 
 class Gone extends Error {}
@@ -68,17 +69,22 @@ class Track {
   async read() {
     const now = performance.now();
     const wanted = this.next !== null && this.playlist?.segments.some((segment) => segment.number >= this.next);
-    const fresh = this.playlist && (this.playlist.ended || now - this.readAt < this.playlist.target * 500);
-    if (this.playlist && (wanted || fresh)) { return; }
+    const age = now - this.readAt;
+    if (this.playlist && (this.playlist.ended || age < (wanted ? RENEWED_MS : this.playlist.target * 500))) { return; }
     const { signal } = this.stop;
     const text = await (await get(this.uri, signal)).text();
     signal.throwIfAborted();
     this.readAt = now;
     this.playlist = parseMedia(text, this.uri);
-    const { segments, ended } = this.playlist;
+    const { segments, ended, whole } = this.playlist;
     if (this.next === null && segments.length && (ended || segments.length >= FROM_END)) {
-      this.next = (ended ? segments[0] : segments.at(-FROM_END)).number;
+      this.next = (ended || whole ? segments[0] : segments.at(-FROM_END)).number;
     }
+  }
+
+  get loaded() {
+    const { buffered } = this.buffer;
+    return buffered.length ? buffered.end(buffered.length - 1) : 0;
   }
 
   // Until when it can be played from `time` on without a stop.
@@ -128,8 +134,7 @@ class Track {
       const data = await (await get(segment.uri, signal)).arrayBuffer();
       signal.throwIfAborted();
       await this.append(data);
-      const { buffered } = this.buffer;
-      if (buffered.length) { this.anchor = { number: segment.number + 1, time: buffered.end(buffered.length - 1) }; }
+      if (this.loaded) { this.anchor = { number: segment.number + 1, time: this.loaded }; }
     }
     this.next = segment.number + 1;
     return true;
@@ -281,11 +286,21 @@ export class Player {
     if (ended && this.source.readyState === "open" && !this.tracks.some((track) => track.busy || track.switching)) {
       this.source.endOfStream();
     }
+    this.measure();
     this.pace(ended);
     if (video.ended) { this.onState("The end."); }
     else if (video.paused) { this.onState(this.played ? "Paused." : "Press play to watch. Until then the captions are live."); }
     else if (ahead < 0.15 && !ended) { this.onState("Waiting for more to play…"); }
     else { this.onState(""); }
+  }
+
+  // How long it is, once it has an end: what the player's own bar goes by.
+  measure() {
+    const [{ playlist, anchor }] = this.tracks;
+    if (this.source.duration !== Infinity || !playlist?.ended || !anchor) { return; }
+    if (this.source.readyState !== "open" || this.tracks.some((track) => track.busy)) { return; }
+    const newest = anchor.time + lasting(playlist.segments, (one) => one.number >= anchor.number);
+    this.source.duration = Math.max(newest, ...this.tracks.map((track) => track.loaded));
   }
 
   pace(ended) {
@@ -295,6 +310,7 @@ export class Player {
     const newest = track.anchor.time + lasting(playlist.segments, (one) => one.number >= track.anchor.number);
     const oldest = newest - lasting(playlist.segments, () => true);
     if (this.source.readyState === "open") { this.source.setLiveSeekableRange(Math.max(0, oldest), newest); }
+    if (playlist.whole) { return; }
     const behind = newest - this.video.currentTime;
     this.beganAhead ??= behind;
     this.video.playbackRate = behind > this.beganAhead + LATE_S ? FASTER : 1;

@@ -28,15 +28,17 @@ export function parseMaster(text, base) {
   return variant && { ...variant, audio };
 }
 
-// {target, ended, first, segments: [{number, duration, uri, map, gap}]}; durations in seconds.
+// {target, ended, whole, first, segments: [{number, duration, uri, map, gap}]}; durations in seconds. `whole`: it has everything from the
+// beginning, and is to be played from there.
 export function parseMedia(text, base) {
-  const playlist = { target: 2, ended: false, first: 0, segments: [] };
+  const playlist = { target: 2, ended: false, whole: false, first: 0, segments: [] };
   let map = "";
   let segment = { gap: false, duration: 0 };
   for (const line of text.split("\n").map((one) => one.trim())) {
     if (line.startsWith("#EXT-X-TARGETDURATION:")) { playlist.target = Number(line.slice(22)); }
     else if (line.startsWith("#EXT-X-MEDIA-SEQUENCE:")) { playlist.first = Number(line.slice(22)); }
     else if (line.startsWith("#EXT-X-MAP:")) { map = new URL(attributes(line.slice(11)).URI, base).href; }
+    else if (line.startsWith("#EXT-X-PLAYLIST-TYPE:")) { playlist.whole = true; }
     else if (line === "#EXT-X-GAP") { segment.gap = true; }
     else if (line === "#EXT-X-ENDLIST") { playlist.ended = true; }
     else if (line.startsWith("#EXTINF:")) { segment.duration = parseFloat(line.slice(8)); }

@@ -1,6 +1,6 @@
 // What has been said in a session, from its records: one stream of text a language, and the captions somebody else laid out.
 
-const MOST_KEPT = 2000;
+const MOST_KEPT = 20000;
 
 // The committed text of a record and what may still change, as `stable_words` says.
 export function parts(record) {
