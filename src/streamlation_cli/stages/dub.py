@@ -68,7 +68,9 @@ class Options(StubOptions):
         help="voice by speaker or language, such as A=en_US-joe-medium,B=espeak:en-us+f3; NAME#SPEAKER of a voice with several",
     )  # fmt: skip
     lexicon: str = option("--lexicon", "", metavar="FILE", help="how words are to be spoken, tab-separated")
-    report: str = option("--report", "", metavar="FILE", help="write how well the voice fits, utterance by utterance, as JSON")
+    report: str = option(
+        "--report", "", metavar="FILE", help="write how well the voice fits, utterance by utterance, as JSON"
+    )
     voices: bool = option("--voices", False, help="list the voices that are here")
     from_: str = option("--from", "auto", metavar="LANG", shared=True, help="spoken language, or auto to detect it")
     mix: str = option(

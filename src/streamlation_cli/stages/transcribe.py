@@ -161,7 +161,9 @@ def most_speakers(options: Options) -> int | None:
     if not options.speakers:
         return None
     if options.live:
-        raise UsageError("--speakers tells whole utterances apart, which --live does not wait for; leave one of them out")
+        raise UsageError(
+            "--speakers tells whole utterances apart, which --live does not wait for; leave one of them out"
+        )
     if options.speakers == AUTO:
         return 0
     if options.speakers.isdecimal() and 1 <= int(options.speakers) <= 99:

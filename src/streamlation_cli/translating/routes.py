@@ -185,7 +185,6 @@ class Chain:
                 texts = _retried(translator, texts)
         return texts
 
-
     def alternatives(self, sentence: str, count: int) -> list[str]:
         """Up to `count` answers of the last translator to a sentence, the likeliest first; none where it has but one."""
         *before, last = self._translators

@@ -111,9 +111,7 @@ def others(text: str, chain: Chain, glossary: Glossary, count: int) -> list[Word
     if not plain.text or len(plain.text) > chain.max_chars:
         return []
     ours = {use.term.source for use in plain.uses if _KEPT.fullmatch(use.written)}
-    return [
-        _finished(plain, _without_stop(plain, wording), ours) for wording in chain.alternatives(plain.text, count)
-    ]
+    return [_finished(plain, _without_stop(plain, wording), ours) for wording in chain.alternatives(plain.text, count)]
 
 
 def _engine(texts: Sequence[str], chain: Chain) -> list[str]:
