@@ -54,7 +54,7 @@ class VoicePrinter:
             self._layers = [
                 (
                     weights[f"lstm.weight_ih_l{layer}"].T.copy(),
-                    weights[f"lstm.weight_hh_l{layer}"].T.copy(),
+                    _columns(weights[f"lstm.weight_hh_l{layer}"].T),
                     weights[f"lstm.bias_ih_l{layer}"] + weights[f"lstm.bias_hh_l{layer}"],
                 )
                 for layer in range(_LAYERS)
@@ -86,7 +86,7 @@ class VoicePrinter:
             cell = np.zeros((count, SIZE), np.float32)
             out = np.empty((count, steps, SIZE), np.float32)
             for step in range(steps):
-                gates = driven[:, step] + hidden @ state_weights
+                gates = driven[:, step] + np.concatenate([hidden @ columns for columns in state_weights], axis=1)
                 opened = _sigmoid(gates)
                 candidate = np.tanh(gates[:, 2 * SIZE : 3 * SIZE])
                 cell = opened[:, SIZE : 2 * SIZE] * cell + opened[:, :SIZE] * candidate
@@ -96,7 +96,13 @@ class VoicePrinter:
         return unit(np.maximum(frames[:, -1] @ self._linear + self._bias, 0))
 
 
-_BATCH = 32
+_BATCH = 8
+_COLUMNS = 64
+"""A product so small is made by one thread: for these, starting others costs several times what they do."""
+
+
+def _columns(weights: Floats) -> list[Floats]:
+    return [weights[:, start : start + _COLUMNS].copy() for start in range(0, weights.shape[1], _COLUMNS)]
 
 
 def _sigmoid(values: Floats) -> Floats:
