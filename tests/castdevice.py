@@ -203,7 +203,7 @@ class _Player(threading.Thread):
 
     def status(self) -> dict[str, Any]:
         return {
-            "mediaSessionId": self.session, "playbackRate": 1, "playerState": self.state, "currentTime": self.position_s,
+            "mediaSessionId": self.session, "playbackRate": self._speed, "playerState": self.state, "currentTime": self.position_s,
             "supportedMediaCommands": 12303, "volume": {"level": 1, "muted": False}, "activeTrackIds": self.tracks,
             "media": {**self.information, "duration": self.duration_s}, "currentItemId": 1, "repeatMode": "REPEAT_OFF",
             **({"idleReason": self.idle_reason} if self.idle_reason else {}),

@@ -250,7 +250,7 @@ def test_a_device_that_comes_back_goes_on(folder: Path, talk: Path, restarted: b
         status, errors = running.end()
         assert (status, errors) == (0, "")
         assert running.records[-2]["detail"].startswith("ended")
-        assert running.records[-2]["counters"]["reconnects"] == 1
+        assert running.records[-2]["counters"]["reconnects"] >= 1
         starts = [load.message.get("currentTime", 0) for load in device.loads]
         assert starts[0] == 1.0
         assert len(starts) == (2 if restarted else 1)

@@ -83,8 +83,8 @@ class Casting:
 
     def stop(self) -> None:
         """Ends playback on the device."""
-        if self._stopped or self._state in ("ended", "stopped", "replaced"):
-            return
+        if self._stopped or self._state in ("ended", "stopped", "replaced", "lost"):
+            return  # there is nothing to end, or nobody to tell
         self._stopped = True
         self._state = "stopped"
         self.receiver.stop()

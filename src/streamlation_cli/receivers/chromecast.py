@@ -32,6 +32,10 @@ _LOAD_S = 30.0
 """A device that has to wake up, start its receiver and fetch the first segments takes some seconds."""
 _REQUEST_S = 10.0
 _RETRY_S = 2.0
+_ASK_EVERY_S = 5.0
+"""It tells by itself when something changes, and between two answers the position is known. Asking more often would bring the
+library into trouble: it writes to a TLS connection in one thread while it reads from it in another, which Python up to 3.12
+does not keep apart, and now and then the connection breaks off."""
 _SAYS_S = 5.0
 """How long after connecting a device may take to say what it plays."""
 _STYLE = {
@@ -170,7 +174,7 @@ class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListen
         counters = (("reconnects", max(0, self._connections - 1)),)
         if self._lost_since is not None or not self._cast.socket_client.is_connected:
             return Playback(state="lost", position_ms=self._position_ms(), counters=counters)
-        if time.monotonic() - self._asked_at >= 1.0:
+        if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
             self._asked_at = time.monotonic()
             with contextlib.suppress(PyChromecastError):  # then it is being lost, which the next call says
                 if self._running:
@@ -215,39 +219,39 @@ class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListen
     def pause(self) -> None:
         """See `Receiver`."""
         with self._talking("pausing"):
-            self._controller.pause(timeout=_REQUEST_S)
+            self._again(lambda: self._controller.pause(timeout=_REQUEST_S))
 
     def resume(self) -> None:
         """See `Receiver`."""
         with self._talking("going on"):
-            self._controller.play(timeout=_REQUEST_S)
+            self._again(lambda: self._controller.play(timeout=_REQUEST_S))
 
     def seek(self, position_ms: int) -> None:
         """See `Receiver`."""
         with self._talking("seeking"):
             paused = self._controller.status.player_is_paused
-            self._controller.seek(position_ms / 1000, timeout=_REQUEST_S)
+            self._again(lambda: self._controller.seek(position_ms / 1000, timeout=_REQUEST_S))
             if paused:
                 self._controller.pause(timeout=_REQUEST_S)
 
     def set_volume(self, volume: float) -> None:
         """See `Receiver`."""
         with self._talking("setting the volume"):
-            self._cast.set_volume(volume, timeout=_REQUEST_S)
+            self._again(lambda: self._cast.set_volume(volume, timeout=_REQUEST_S))
 
     def show_subtitle(self, index: int | None) -> None:
         """See `Receiver`."""
         with self._talking("choosing subtitles"):
             if index is None:
-                self._controller.disable_subtitle(timeout=_REQUEST_S)
+                self._again(lambda: self._controller.disable_subtitle(timeout=_REQUEST_S))
             else:
-                self._controller.enable_subtitle(index + 1, timeout=_REQUEST_S)
+                self._again(lambda: self._controller.enable_subtitle(index + 1, timeout=_REQUEST_S))
 
     def stop(self) -> None:
         """See `Receiver`."""
         with self._talking("stopping"):
             self._url = ""
-            self._cast.quit_app(timeout=_REQUEST_S)
+            self._again(lambda: self._cast.quit_app(timeout=_REQUEST_S))
 
     def close(self) -> None:
         """See `Receiver`."""
