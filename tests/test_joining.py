@@ -301,16 +301,18 @@ def test_late_speech_comes_as_soon_as_it_can_and_is_counted() -> None:
     assert (counters["speech"], counters["late_speech"], counters["worst_late_ms"]) == (2, 2, 1500)
 
 
-def test_late_captions_are_clipped_or_left_out() -> None:
+def test_late_captions_are_clipped_or_shown_later_and_never_lost() -> None:
     live = Live()
     live.feed(*film(6))
     live.settle(3000)
     live.feed(translation(0, 800), translation(2600, 4800))
     live.settle(5500)
     live.finish()
-    assert [unit.pts for unit in live.of("captions-pt")] == [3000]
-    assert live.joiner.counters["clipped_captions"] == 1
-    assert live.joiner.counters["dropped_captions"] == 1
+    first, second = live.of("captions-pt")
+    assert (first.pts, first.duration) == (3000, 1300)
+    # It is shown when the one before it has gone.
+    assert (second.pts, second.pts + second.duration) == (4300, 5300)
+    assert live.joiner.counters["late_captions"] == 2
 
 
 def test_a_caption_is_out_before_the_next_one_is_known() -> None:

@@ -15,8 +15,8 @@ that the presentation is decided before that media time, and returns all of it u
 
     what has come is there; the dubbed track and, where it is encoded, the original are padded with silence;
     speech that comes later is placed at `until_ms` or after the speech before it, whichever is later, and counted
-    (`late_speech`, `worst_late_ms`); a caption that comes later starts at `until_ms` (`clipped_captions`), one that would
-    have ended by then is left out (`dropped_captions`);
+    (`late_speech`, `worst_late_ms`); a caption that comes later starts at `until_ms` (`clipped_captions`), one of which too
+    little would be left to read is shown from then on as long as it was to be (`late_captions`);
     copied packets that come later than that are returned by the next `settle`, in the order of their own track.
 
 The caller decides how far: the newest media time less the delay that it holds. Calls with a smaller time return nothing.
@@ -98,7 +98,7 @@ class Joiner:
     def __init__(self, header: Header, takes: Takes, settings: Settings | None = None, *, live: bool = False) -> None:
         self.tracks: tuple[Track, ...] = ()
         self.counters: dict[str, int] = {
-            "speech": 0, "late_speech": 0, "worst_late_ms": 0, "captions": 0, "clipped_captions": 0, "dropped_captions": 0,
+            "speech": 0, "late_speech": 0, "worst_late_ms": 0, "captions": 0, "clipped_captions": 0, "late_captions": 0,
         }  # fmt: skip
         """What came, and what came too late."""
         self.problem = ""

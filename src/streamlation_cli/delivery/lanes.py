@@ -28,6 +28,8 @@ _FEW = 24
 """Units, half a second: with fewer left the next step is begun."""
 _CLOCK_RESET_S = 10.0
 """A jump back that is longer is a clock that was set anew, and the track goes on where it was; as `normalize` has it."""
+_READ_MS = 1000
+"""A late caption of which no more would be seen is shown later instead."""
 _MOST_WITHOUT_DTS = 32
 """Packets at the start of a video that may lack a decoding time: no codec reorders more."""
 
@@ -386,6 +388,8 @@ class CaptionLane:
         self._units: deque[Unit] = deque()
         self._cue: Cue | None = None
         self._settled_ms = 0
+        self._free_ms = 0
+        """When the last caption that was late ends: two are never shown at once."""
         self._finished = False
         self.shown = False
         """Whether text of it has come."""
@@ -407,13 +411,17 @@ class CaptionLane:
 
     def _add(self, cue: Cue) -> None:
         start_ms, end_ms = cue.start_ms - self._start_ms, cue.end_ms - self._start_ms
-        if end_ms <= max(self._settled_ms, 0):
-            self._counters["dropped_captions"] += 1
+        if end_ms <= 0:  # before the kept part
             return
-        if start_ms < self._settled_ms:
-            self._counters["clipped_captions"] += 1
-            start_ms = self._settled_ms
         start_ms = max(start_ms, 0)
+        free_ms = max(self._settled_ms, self._free_ms)
+        if start_ms < free_ms:
+            if end_ms - free_ms >= min(end_ms - start_ms, _READ_MS):
+                self._counters["clipped_captions"] += 1
+            else:  # nobody could read what is left of it
+                self._counters["late_captions"] += 1
+                self._free_ms = end_ms = free_ms + end_ms - start_ms
+            start_ms = free_ms
         self._counters["captions"] += 1
         lines = tuple(line for line in cue.lines if line.strip())
         if lines:
