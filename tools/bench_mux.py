@@ -45,9 +45,9 @@ def film(audio: Path, seconds: float, target: Path) -> float:
         sounds = []
         for raw in source.decode(audio=0):
             raw.pts = None
-            for frame in resampler.resample(raw):
-                frame.pts = None
-                sounds += [bytes(packet) for packet in sound.encode(frame)]
+            for made in resampler.resample(raw):
+                made.pts = None
+                sounds += [bytes(packet) for packet in sound.encode(made)]
         tick = Fraction(1, 25)
         images = [
             (bytes(p), round(p.pts * p.time_base / tick), round(p.dts * p.time_base / tick), p.is_keyframe)
