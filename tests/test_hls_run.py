@@ -52,7 +52,8 @@ def growing(process: subprocess.Popen[bytes], folder: Path, master: str, lead: s
 
 def _state(store: FolderStore, master: str) -> Validator | None:
     """A state that was not changed while it was read; playlists are files of their own, published one after another."""
-    names = {name: store.get(name) for name in _playlists(store, master)}
+    names = {name: store.get(name) for name in _playlists(store, master)[1:]}
+    names[master] = store.get(master)  # it says enough of what was listed before
     state = names.get
     playlists = [data or b"" for name, data in names.items() if name != master]
     ended = [data.count(b"#EXT-X-ENDLIST") for data in playlists]

@@ -247,8 +247,12 @@ class HlsSink:
         self._discontinuity, self._changes = self._changes, False
         if self._options.live:
             self._slide()
+            announced = bool(self._announced)
+            if announced:  # a bandwidth is there before the segment that needs it
+                self._announce()
             self._publish()
-            self._announce()
+            if not announced:
+                self._announce()
         self.reached_s = until_s
 
     def _announce(self) -> None:
