@@ -149,7 +149,8 @@ def test_help_imports_no_engine(verb: str | None) -> None:
         "import sys\n"
         "from streamlation_cli.cli import _main\n"
         f"status = _main({[verb] if verb else []} + ['--help'])\n"
-        "heavy = {'av','ctranslate2','faster_whisper','onnxruntime','fxtranslate','piper','sentencepiece','tokenizers','rich.live','pychromecast','pyatv','async_upnp_client'}\n"
+        "heavy = {'av','ctranslate2','faster_whisper','onnxruntime','fxtranslate','piper','sentencepiece','tokenizers','rich.live',"
+        "'pychromecast','pyatv','async_upnp_client','starlette','uvicorn'}\n"
         "sys.exit(f'imported {heavy & sys.modules.keys()}' if heavy & sys.modules.keys() else status)\n"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -9,9 +9,9 @@ ACTION is one of
   path NAMES      where each lies, verified, one line each
   bundle NAMES    one archive of these for a machine without a network (-o); `pull` takes it there
 
-KIND is whisper (recognition), firefox or ct2 (translation), piper (voices) or speaker (telling speakers apart). Whatever is pulled is checked: against
-this program's own sums where the catalogue has them, else against those the hub or Firefox's settings state. For an
-address nobody may have stated one: give --sha256, or what arrived is recorded with a warning.
+KIND is whisper (recognition), firefox or ct2 (translation), piper (voices) or speaker (telling speakers apart). Whatever is
+pulled is checked: against this program's own sums where the catalogue has them, else against those the hub or Firefox's
+settings state. For an address nobody may have stated one: give --sha256, or what arrived is recorded with a warning.
 
 No other verb downloads weights. A transfer that broke off goes on where it stopped.
 
