@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from media import SPEECH, direct, ingested, normalized, of
-from streamlation_cli import seams
+from streamlation_cli import seams, transcribing
 from streamlation_cli.errors import ModelMissing, UsageError
 from streamlation_cli.records import (
     Discontinuity,
@@ -31,8 +31,8 @@ from streamlation_cli.records import (
     Unknown,
     Word,
 )
-from streamlation_cli.stages import transcribe
-from streamlation_cli.stages.transcribe import Options, open_engine, stage
+from streamlation_cli.stages.transcribe import Options, stage
+from streamlation_cli.transcribing import open_engine
 
 Audio = np.ndarray[Any, np.dtype[np.int16]]
 
@@ -384,16 +384,16 @@ def test_memory_is_bounded_by_the_window(talk: Audio, monkeypatch: pytest.Monkey
     """Hours of speech: what waits to be recognised never holds more than the preset's window."""
     waiting: list[float] = []
 
-    class Watched(transcribe.BatchRecognizer):
+    class Watched(transcribing.BatchRecognizer):
         def recognize(self, utterances: Any, decoding: Any) -> Any:
             waiting.append(sum(utterance.seconds for utterance in utterances))
             return super().recognize(utterances, decoding)
 
-    monkeypatch.setattr(transcribe, "BatchRecognizer", Watched)
+    monkeypatch.setattr(transcribing, "BatchRecognizer", Watched)
     records: list[StreamRecord] = [Header("s", proto=1, source="test")]
     for number in range(15):
         records += pcm(talk, start_ms=number * len(talk) // 16)
     transcribed([*records, Eos("s")], engine="stub")
-    preset = transcribe.PRESETS["balanced"]
+    preset = transcribing.PRESETS["balanced"]
     assert len(waiting) > 2
     assert max(waiting) <= preset.window_s + preset.longest_s + 2

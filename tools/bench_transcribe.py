@@ -123,11 +123,12 @@ def word_errors(reference: str, heard: str) -> tuple[int, int]:
 
 def ours(model: str) -> Transcriber:
     """The `transcribe` stage."""
+    from streamlation_cli import transcribing
     from streamlation_cli.records import Eos, Header, Pcm, StreamRecord, Transcript
     from streamlation_cli.stages import transcribe
 
     options = transcribe.Options(model=model, device="cpu", threads=THREADS)
-    transcribe.open_engine(options)
+    transcribing.open_engine(options)
 
     def records(samples: Samples16, language: str) -> Iterator[StreamRecord]:
         yield Header("bench", proto=1, source="bench", language=language)
