@@ -9,6 +9,8 @@ import pytest
 
 from streamlation_cli import profiles
 from streamlation_cli.errors import ConfigError
+from streamlation_cli.options import settings
+from streamlation_cli.stages import cast, translate
 from support import streamlation
 
 
@@ -77,3 +79,12 @@ def test_the_program_fails_with_the_status_of_a_wrong_setting() -> None:
     failed = streamlation("doctor", "--profile", "nosuch")
     assert (failed.status, failed.stdout) == (78, b""), failed
     assert streamlation("doctor", "--profile", "testing").ok()
+
+
+def test_a_language_to_translate_into_is_no_device_to_cast_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--to` is a language in every verb but one."""
+    monkeypatch.setenv("STREAMLATION_TO", "pt")
+    assert settings("translate", translate.Options, {}, {}).to == "pt"
+    assert settings("cast", cast.Options, {}, {"to": "es"}).to == ""
+    monkeypatch.setenv("STREAMLATION_CAST_TO", "Living Room")
+    assert settings("cast", cast.Options, {}, {}).to == "Living Room"

@@ -39,6 +39,8 @@ class Flag:
     repeatable: bool = False
     shared: bool = False
     """The flag means the same in every stage: `run` takes it once for all of them."""
+    own: bool = False
+    """Another verb's flag of this name means something else, so only `STREAMLATION_VERB_FLAG` and the profile's `[verb]` set it."""
     rare: bool = False
     """Shown after the others."""
     kind: type = str
@@ -57,6 +59,7 @@ def option(
     maximum: float | None = None,
     repeatable: bool = False,
     shared: bool = False,
+    own: bool = False,
     rare: bool = False,
     kind: type | None = None,
 ) -> T:
@@ -66,8 +69,8 @@ def option(
     """
     flag = Flag(
         name=name, short=short, help=help, metavar=metavar, choices=choices, minimum=minimum, maximum=maximum,
-        repeatable=repeatable, shared=shared, rare=rare, kind=kind or (str if default is None or repeatable else type(default)),
-        default=default,
+        repeatable=repeatable, shared=shared, own=own, rare=rare, default=default,
+        kind=kind or (str if default is None or repeatable else type(default)),
     )  # fmt: skip
     return dataclasses.field(default=default, metadata={"flag": flag})
 
@@ -150,7 +153,7 @@ def settings(verb: str, options_class: type, given: Mapping[str, Any], profile: 
             continue
         if flag.positional:
             continue
-        for variable in (f"STREAMLATION_{verb}_{key}".upper(), f"STREAMLATION_{key}".upper()):
+        for variable in (f"STREAMLATION_{verb}_{key}".upper(), *([] if flag.own else [f"STREAMLATION_{key}".upper()])):
             if variable in os.environ:
                 text = os.environ[variable]
                 values[field] = check(flag, text.split(os.pathsep) if flag.repeatable else text, f"${variable}")
@@ -158,6 +161,6 @@ def settings(verb: str, options_class: type, given: Mapping[str, Any], profile: 
         else:
             if key in table:
                 values[field] = check(flag, table[key], f"profile key {verb}.{key}")
-            elif key in profile and not isinstance(profile[key], dict):
+            elif not flag.own and key in profile and not isinstance(profile[key], dict):
                 values[field] = check(flag, profile[key], f"profile key {key}")
     return options_class(**values)

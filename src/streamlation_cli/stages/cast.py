@@ -68,7 +68,11 @@ class Options:
 
     input: str = argument("INPUT", "", help="file or http address to play; without it the records of standard input")
     to: str = option(
-        "--to", "", metavar="DEVICE", help="name, address or URI of a device, browser, or - for standard output"
+        "--to",
+        "",
+        metavar="DEVICE",
+        own=True,
+        help="name, address or URI of a device, browser, or - for standard output",
     )
     list: bool = option(
         "--list", False, help="list the devices that answer, and exit; a JSON line each where it is piped"
