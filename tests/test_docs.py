@@ -39,7 +39,7 @@ def test_example_runs(example: Path, place: Path) -> None:
     shell(f"bash {example}", cwd=place).ok()
     after = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
     made = [path for path, content in after.items() if content and before.get(path) != content]
-    assert {path.suffix for path in made} & {".srt", ".vtt", ".ass", ".m4a"}, made
+    assert {path.suffix for path in made} & {".srt", ".vtt", ".ass", ".m4a", ".mp4"}, made
     assert not list(place.glob("*.part"))
 
 
