@@ -14,6 +14,7 @@ PARTS=(
   jq                                                                       # the alert rules
   shairport-sync gmediarender avahi-daemon dbus iproute2                   # an AirPlay loudspeaker, a DLNA renderer, their network
 )
+command -v npm >/dev/null || PARTS+=(npm)                                  # fetches hls.js; Node.js may be there from elsewhere
 
 missing=()
 for part in "${PARTS[@]}"; do
