@@ -20,7 +20,7 @@ PUBLISHED = "rtmp://localhost/live/talk"
 @pytest.mark.long
 def test_a_published_stream_is_captioned_in_another_language_on_a_terminal(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    [command] = re.findall(rf"^```bash\nstreamlation (run {PUBLISHED} [^\n]*)\n```", readme, re.MULTILINE)
+    command, *_ = re.findall(rf"^```bash\nstreamlation (run {PUBLISHED} [^\n]*)\n```", readme, re.MULTILINE)
     with Nginx(tmp_path) as server, Broadcast(server.address, "flv"):
         arguments = shlex.split(command.replace(PUBLISHED, server.address))
         with OnTerminal(arguments, rows=30) as terminal:
