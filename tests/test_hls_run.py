@@ -34,10 +34,9 @@ def growing(process: subprocess.Popen[bytes], folder: Path, master: str, lead: s
     until_s = time.monotonic() + 90
     while time.monotonic() < until_s:
         over = process.poll() is not None
-        data = store.get(lead)
-        if data != seen and data is not None and store.get(master) is not None:
-            state = _state(store, master)
-            if state is not None:
+        if store.get(lead) not in (None, seen) and store.get(master) is not None:
+            state, data = _state(store, master, lead)
+            if state is not None and data != seen:  # it may have changed since it was looked at
                 seen = data
                 if before is not None:
                     for name, playlist in before.playlists.items():
@@ -50,20 +49,23 @@ def growing(process: subprocess.Popen[bytes], folder: Path, master: str, lead: s
     raise AssertionError("it does not end")
 
 
-def _state(store: FolderStore, master: str) -> Validator | None:
-    """A state that was not changed while it was read; playlists are files of their own, published one after another."""
+def _state(store: FolderStore, master: str, lead: str) -> tuple[Validator | None, bytes | None]:
+    """A state that was not changed while it was read, and its leading playlist.
+
+    Playlists are files of their own, published one after another.
+    """
     names = {name: store.get(name) for name in _playlists(store, master)[1:]}
     names[master] = store.get(master)  # it says enough of what was listed before
     state = names.get
     playlists = [data or b"" for name, data in names.items() if name != master]
     ended = [data.count(b"#EXT-X-ENDLIST") for data in playlists]
     if not all(ended) and (any(ended) or len({data.count(b"#EXTINF") for data in playlists}) != 1):
-        return None
+        return None, None
 
     def get(name: str) -> bytes | None:
         return state(name) or store.get(name)
 
-    return Validator(get, master)
+    return Validator(get, master), names[lead]
 
 
 def _playlists(store: FolderStore, master: str) -> list[str]:

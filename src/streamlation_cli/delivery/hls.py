@@ -235,6 +235,19 @@ class HlsSink:
             media.drop_before(start_s, self._offset_s)
 
     def _close(self, until_s: Fraction, *, last: bool = False) -> None:
+        """Ends the segment that grows at `until_s`; in a live presentation it is out at once."""
+        self._cut(until_s, last=last)
+        if self._options.live:
+            self._slide()
+            announced = bool(self._announced)
+            if announced:  # a bandwidth is there before the segment that needs it
+                self._announce()
+            self._publish()
+            if not announced:
+                self._announce()
+        self.reached_s = until_s
+
+    def _cut(self, until_s: Fraction, *, last: bool = False) -> None:
         """Ends the segment that grows at `until_s`."""
         assert self._start_s is not None
         number, start_s, offset_s = self._number, self._start_s, self._offset_s or Fraction(0)
@@ -245,15 +258,6 @@ class HlsSink:
         self._number += 1
         self._start_s, self._boundary_s = until_s, None
         self._discontinuity, self._changes = self._changes, False
-        if self._options.live:
-            self._slide()
-            announced = bool(self._announced)
-            if announced:  # a bandwidth is there before the segment that needs it
-                self._announce()
-            self._publish()
-            if not announced:
-                self._announce()
-        self.reached_s = until_s
 
     def _announce(self) -> None:
         """Writes the masters where they have something new to say.
@@ -270,20 +274,24 @@ class HlsSink:
             self._publish_masters(self._options.name)
 
     def _finish(self) -> None:
+        """Publishes the rest and that it is the end, at once: players stop at the end that they are told."""
         if self._ended:
             return
         self._ended = True
+        published = self._number if self._options.live else 0
         if self._start_s is not None:
             if self._boundary_s is not None:
-                self._close(self._boundary_s)
+                self._cut(self._boundary_s)
             while any(media.samples for media in self._media):
                 # What goes on after the leading track has ended is cut in pieces too.
                 end_s = max(media.end_s for media in self._media if media.samples)
                 lead_s = self._lead.end_s if self._lead.samples else Fraction(0)
                 assert self._start_s is not None
-                self._close(min(end_s, max(lead_s, self._start_s + self._target)), last=True)
+                self._cut(min(end_s, max(lead_s, self._start_s + self._target)), last=True)
+            self.reached_s = self._start_s
+        self._slide()
         for media in self._media:
-            media.trim()
+            media.trim(published)
         self._publish()
 
     # Playlists
@@ -486,9 +494,9 @@ class _Media:
         self.load.add(len(data), segment.duration_s)
         self.segments.append(segment)
 
-    def trim(self) -> None:
-        """Nothing more comes: what is missing at the end is no gap."""
-        while self.segments and self.segments[-1].gap:
+    def trim(self, published: int) -> None:
+        """Nothing more comes: what is missing at the end is no gap, but for segments that are published already."""
+        while self.segments and self.segments[-1].gap and self.segments[-1].number >= published:
             self.segments.pop()
 
     def _describe(self, track: Track, store: Store) -> None:
