@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,33 @@ def test_a_discontinuity_leaves_the_window() -> None:
     store = MemoryStore()
     seen = list(states(store, video, sound(28), window_s=6))
     assert seen[-1].playlists["master-video.m3u8"].discontinuity_sequence == 2
+
+
+class Watched(MemoryStore):
+    """Keeps every state of each playlist."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: dict[str, list[bytes]] = {}
+
+    def put(self, name: str, data: bytes) -> None:
+        """As `Store` says."""
+        super().put(name, data)
+        if name.endswith(".m3u8"):
+            self.states.setdefault(name, []).append(data)
+
+
+def test_a_live_playlist_says_once_that_it_ends_and_takes_nothing_back() -> None:
+    """The voice goes on for several segments after the picture; a second sound ended long before."""
+    store = Watched()
+    packaged(store, picture(5), sound(13, name="dub-pt", language="pt"), sound(3, default=False), live=True)
+    playlists = {name: states for name, states in store.states.items() if b"#EXTINF" in states[-1]}
+    assert len(playlists) == 3
+    for name, states in playlists.items():
+        assert [b"#EXT-X-ENDLIST" in state for state in states] == [False] * (len(states) - 1) + [True], name
+        listed = [[line for line in state.splitlines() if line.endswith(b".m4s")] for state in states]
+        for before, after in pairwise(listed):
+            assert after[: len(before)] == before, name
 
 
 def test_memory_stays_flat() -> None:
