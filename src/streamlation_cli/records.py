@@ -17,6 +17,10 @@ SAMPLE_RATE_HZ = 16_000
 """Sample rate of every `pcm` record."""
 
 
+State = Literal["pending", "running", "completed", "failed"]
+"""How a stage is."""
+
+
 class AudioStream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How to decode the session's audio packets."""
 
@@ -230,7 +234,7 @@ class Status(Record, frozen=True, kw_only=True):
     """What a stage says of itself."""
 
     stage: str
-    state: Literal["pending", "running", "completed", "failed"]
+    state: State
     progress: float | None = None
     """Share of the input that is done, in [0, 1], where its length is known."""
     lag_ms: int | None = None

@@ -17,7 +17,7 @@ import msgspec
 
 from ..artefacts import STDOUT, Artefact, GrowingFile
 from ..lag import Lag, media_now_ms
-from ..records import Cue, Discontinuity, Eos, Error, Header, Status, StreamRecord, Transcript, Translation
+from ..records import Cue, Discontinuity, Eos, Error, Header, State, Status, StreamRecord, Transcript, Translation
 from .blocks import Blocks, words_of
 from .formats import Caption
 from .line_breaks import Unit, ends_sentence
@@ -150,8 +150,8 @@ class LiveCaptioning(Captioning):
             self.abandon()
         self.closed = True
         counters = {**self._totals(), **self._lag.percentiles()}
-        state = "completed" if isinstance(end, Eos) else "failed"
-        yield Status(self._session, stage=STAGE, state=state, counters=counters)  # type: ignore[arg-type]
+        state: State = "completed" if isinstance(end, Eos) else "failed"
+        yield Status(self._session, stage=STAGE, state=state, counters=counters)
 
     # Words in
 

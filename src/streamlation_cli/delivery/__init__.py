@@ -4,5 +4,5 @@
     speech ─► the dubbed track, AAC ─┼─► `joining`: units in order of time ─► a sink: a file (`mp4` …), live HLS
     transcripts, translations ─► cues┘
 
-`tracks` says what tracks and units are.
+`tracks` says what tracks and units are; `presenting` drives it all for one session and one sink.
 """

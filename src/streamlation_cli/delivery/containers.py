@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import PurePath
@@ -18,7 +18,8 @@ from .. import languages
 from ..artefacts import STDOUT, Artefact
 from ..captions.formats import Caption
 from ..captions.writers import AssWriter, srt_text, vtt_text
-from ..errors import OutputFailed, UsageError
+from ..errors import UsageError
+from ..media.libav import Pipe, muxing
 from . import mp4_flags, streams
 from .tracks import Takes, Track, Unit
 
@@ -132,12 +133,12 @@ class ContainerFile:
         file: Any = Pipe(self._artefact) if target == STDOUT else str(self._artefact.part)
         # Without the muxer's name, version and random numbers in it, the same input gives the same bytes everywhere.
         options = {"fflags": "+bitexact", "max_interleave_delta": _INTERLEAVE_US, **dict(container.options)}
-        with self._guarded():
+        with muxing(self._target):
             self._container = av.open(file, "w", format=container.muxer, options=options)
 
     def open(self, tracks: Sequence[Track]) -> None:
         """See `Sink`."""
-        with self._guarded():
+        with muxing(self._target):
             for track in tracks:
                 stream = self._text_stream(track) if track.kind == "text" else self._copied_stream(track)
                 self._streams[track.name] = stream
@@ -150,12 +151,12 @@ class ContainerFile:
         """See `Sink`."""
         stream = self._streams[unit.track.name]
         packet = self._caption(unit, stream) if unit.track.kind == "text" else streams.packet_of(unit, stream)
-        with self._guarded():
+        with muxing(self._target):
             self._container.mux_one(packet)
 
     def commit(self) -> None:
         """See `Sink`."""
-        with self._guarded():
+        with muxing(self._target):
             self._container.close()
             if self._kind.captions == "mov_text":
                 mp4_flags.disable(self._artefact.part, self._hidden)
@@ -210,17 +211,6 @@ class ContainerFile:
         packet.is_keyframe = True
         return packet
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        import av
-
-        try:
-            yield
-        except BrokenPipeError:
-            raise
-        except (OSError, av.error.FFmpegError) as error:
-            raise OutputFailed(f"{self._target}: {getattr(error, 'strerror', None) or error}") from error
-
 
 def caption_bytes(unit: Unit, format: str, number: int) -> bytes:
     r"""A caption as the payload of a packet.
@@ -246,14 +236,3 @@ def caption_bytes(unit: Unit, format: str, number: int) -> bytes:
             return f"{number},0,Default,,0,0,0,,{text_field}".encode()
         case _:
             return "\n".join(map(srt_text, unit.lines)).encode()
-
-
-class Pipe:
-    """What FFmpeg may know of standard output: it cannot be sought in."""
-
-    def __init__(self, artefact: Artefact) -> None:
-        self._artefact = artefact
-
-    def write(self, data: bytes) -> int:
-        self._artefact.write(bytes(data))
-        return len(data)

@@ -31,7 +31,7 @@ from ..errors import UsageError
 from . import fragments
 from .bitstreams import Bitstream
 from .fragments import Initialization, Sample
-from .hls_playlists import Rendition, Segment, Variant, master_playlist, media_playlist
+from .hls_playlists import PlaylistKind, Rendition, Segment, Variant, master_playlist, media_playlist
 from .store import Store
 from .tracks import Takes, Track, Unit
 
@@ -327,7 +327,7 @@ class HlsSink:
             self._store.remove(self._leaving.popleft()[1])
 
     def _publish(self) -> None:
-        kind: str = "VOD" if not self._options.live else "" if self._options.window_s else "EVENT"
+        kind: PlaylistKind = "VOD" if not self._options.live else "" if self._options.window_s else "EVENT"
         # A player begins with the leading one, so that is published when the others are.
         renditions = [one for one in self._renditions if one is not self._lead] + [self._lead]
         longest_s = max((one.duration_s for each in renditions for one in each.segments), default=Fraction(0))
@@ -339,7 +339,7 @@ class HlsSink:
                 started_at -= float(self._offset_s)
             text = media_playlist(
                 rendition.segments, target_s=self._target_duration_s, sequence=sequence, discontinuities=self._discontinuities_gone,
-                kind=kind, ended=self._ended, started_at=started_at,  # type: ignore[arg-type]
+                kind=kind, ended=self._ended, started_at=started_at,
             )  # fmt: skip
             self._store.put(rendition.playlist, text.encode())
 

@@ -12,6 +12,10 @@ VERSION = 7
 """EXT-X-MAP in playlists that are not of I-frames alone came with 6, fragmented MP4 with 7."""
 
 
+PlaylistKind = Literal["", "EVENT", "VOD"]
+"""What may still change: segments leave and come, only come, or neither (RFC 8216, section 4.3.3.5)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Segment:
     """One segment of a rendition."""
@@ -61,7 +65,7 @@ class Variant:
 
 def media_playlist(
     segments: Iterable[Segment], *, target_s: int, sequence: int, discontinuities: int = 0,
-    kind: Literal["", "EVENT", "VOD"] = "", ended: bool = False, started_at: float | None = None,
+    kind: PlaylistKind = "", ended: bool = False, started_at: float | None = None,
 ) -> str:  # fmt: skip
     """One rendition's playlist; `started_at` is the Unix time of second 0, and `discontinuities` those that have left it."""
     lines = [

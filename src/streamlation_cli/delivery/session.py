@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from ..artefacts import Targets
 from ..errors import UsageError
-from ..records import Eos, Error, Header, Status, StreamRecord
+from ..records import Eos, Error, Header, State, Status, StreamRecord
 from . import containers, hls
-from .delay import Delay
-from .joining import Joiner, Settings
+from .joining import Settings
+from .presenting import Presentation
 from .store import FolderStore
-from .tracks import Sink, Takes, Unit
+from .tracks import Sink, Takes
 
 if TYPE_CHECKING:
     from ..stages.mux import Options
 
 STAGE = "mux"
 HLS = ".m3u8"
-_SETTLE_EVERY_MS = 100
-"""How much of a live presentation is decided at a time: less is more work for the same."""
 logger = logging.getLogger("streamlation.mux")
 
 
@@ -70,54 +68,26 @@ class _Output:
     """One file of one session."""
 
     def __init__(self, target: str, header: Header, options: Options, destination: Destination) -> None:
-        live = header.live and destination.live
         settings = Settings(
-            mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, limits=options.limits(),
-            copy_audio=not live,
-        )  # fmt: skip
+            mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, limits=options.limits()
+        )
         self.target = target
-        self.joiner = Joiner(header, destination.takes, settings, live=live)
-        self._delay = Delay(header, STAGE, options.target_latency, text=destination.takes.text) if live else None
-        self._settled_ms = 0
-        try:
-            self._sink = destination.sink(target, header)
-        except BaseException:
-            self.joiner.close()
-            raise
+        self.presentation = Presentation(
+            header, destination.takes, lambda: destination.sink(target, header), settings, stage=STAGE,
+            live=header.live and destination.live, target_latency_s=options.target_latency,
+        )  # fmt: skip
         self._session = header.session
-        self._opened = self._ended = False
+        self._ended = False
 
-    def feed(self, record: StreamRecord) -> Iterator[Status]:
-        """Takes a record; says how the delay of a live session goes."""
-        self._write(self.joiner.feed(record))
-        if self._delay is None:
-            return
-        self._delay.see(record)
-        if self._delay.until_ms - self._settled_ms >= _SETTLE_EVERY_MS:
-            self._settled_ms = self._delay.until_ms
-            self._write(self.joiner.settle(self._settled_ms))
-        yield from self._delay.events()
-
-    def finish(self, end: Eos | Error) -> dict[str, int | float]:
+    def finish(self, end: Eos | Error) -> None:
         """Nothing more comes."""
         self._ended = True
-        self._write(self.joiner.finish(end))
-        return {**self.joiner.counters, **(self._delay.counters if self._delay is not None else {})}
-
-    def _write(self, units: Iterable[Unit]) -> None:
-        if not self._opened and self.joiner.tracks:
-            self._sink.open(self.joiner.tracks)
-            self._opened = True
-        for unit in units:
-            self._sink.write(unit)
+        self.presentation.finish(end)
 
     def commit(self) -> None:
         """It is whole; nothing is left of one in which there is nothing."""
-        self.joiner.close()
-        if self._opened:
-            self._sink.commit()
-        else:
-            self._sink.abandon()
+        self.presentation.commit()
+        if not self.presentation.opened:
             logger.warning("%s: not written, for there is nothing in it: no packets, no speech, no text", self.target)
 
     def abandon(self) -> None:
@@ -125,8 +95,7 @@ class _Output:
         with contextlib.suppress(Exception):  # what led here is already being reported
             if not self._ended:
                 self.finish(Error(self._session, stage=STAGE, code="interrupted", message="", fatal=True))
-        self.joiner.close()
-        self._sink.abandon()
+        self.presentation.abandon()
 
 
 class Muxing:
@@ -148,23 +117,22 @@ class Muxing:
                 self._outputs.append(_Output(target, record, self._options, destination))
             return
         for output in self._outputs:
-            yield from output.feed(record)
+            yield from output.presentation.feed(record)
 
     def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
         """See `Handler`."""
         counters: dict[str, int | float] = {}
         for output in self._outputs:
-            counters = output.finish(end)
-            if output.joiner.problem:
-                yield Error(
-                    self._header.session, stage=STAGE, code="damaged", message=output.joiner.problem, fatal=False
-                )
+            output.finish(end)
+            counters = output.presentation.counters
+            if problem := output.presentation.problem:
+                yield Error(self._header.session, stage=STAGE, code="damaged", message=problem, fatal=False)
         if isinstance(end, Eos):
             while self._outputs:
                 self._outputs[0].commit()
                 self._outputs.pop(0)
-        state = "completed" if isinstance(end, Eos) else "failed"
-        yield Status(self._header.session, stage=STAGE, state=state, counters=counters)  # type: ignore[arg-type]
+        state: State = "completed" if isinstance(end, Eos) else "failed"
+        yield Status(self._header.session, stage=STAGE, state=state, counters=counters)
 
     def abandon(self) -> None:
         """Frees what is held; files that are not whole stay as parts."""

@@ -6,7 +6,6 @@ Memory does not grow with the length. The file is written beside its target and 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -15,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..artefacts import STDOUT, Artefact
-from ..errors import OutputFailed, UsageError
+from ..errors import UsageError
+from ..media.libav import Pipe, muxing
 from .waveform import to_s16
 
 SAMPLE_RATE_HZ = 48_000
@@ -75,14 +75,14 @@ class AudioFile:
         self._artefact = Artefact(target)
         self._pts = 0
         self._waiting: Block = np.zeros((channels, 0), np.float32)
-        with self._guarded():
+        with muxing(self._target):
             self._open(channels)
 
     def _open(self, channels: int) -> None:
         import av
 
         kind = self._format
-        file: Any = _Pipe(self._artefact) if self._target == STDOUT else str(self._artefact.part)
+        file: Any = Pipe(self._artefact) if self._target == STDOUT else str(self._artefact.part)
         # Without the encoder's name and version in it, the same sound gives the same bytes everywhere.
         options = {"fflags": "+bitexact", **dict(kind.options)}
         self._container = av.open(file, "w", format=kind.muxer, options=options)
@@ -98,7 +98,7 @@ class AudioFile:
 
     def write(self, block: Block) -> None:
         """Appends samples."""
-        with self._guarded():
+        with muxing(self._target):
             waiting = np.concatenate((self._waiting, block), axis=1)
             whole = waiting.shape[1] - waiting.shape[1] % self._frame_samples
             for start in range(0, whole, self._frame_samples):
@@ -128,7 +128,7 @@ class AudioFile:
 
     def commit(self) -> None:
         """The file is whole and gets its name."""
-        with self._guarded():
+        with muxing(self._target):
             self._close()
         self._artefact.commit()
 
@@ -137,25 +137,3 @@ class AudioFile:
         with contextlib.suppress(Exception):  # what led here is already being reported
             self._close() if self._pts else self._container.close()
         self._artefact.abandon()
-
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        import av
-
-        try:
-            yield
-        except BrokenPipeError:
-            raise
-        except (OSError, av.error.FFmpegError) as error:
-            raise OutputFailed(f"{self._target}: {getattr(error, 'strerror', None) or error}") from error
-
-
-class _Pipe:
-    """What FFmpeg may know of standard output: it cannot be sought in, so the header says that the length is open."""
-
-    def __init__(self, artefact: Artefact) -> None:
-        self._artefact = artefact
-
-    def write(self, data: bytes) -> int:
-        self._artefact.write(bytes(data))
-        return len(data)

@@ -26,7 +26,7 @@ from ..errors import TryAgain
 from ..lag import Lag
 from ..languages import AUTO, primary
 from ..media.pcm import samples_of
-from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Pcm, Status, StreamRecord
+from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Pcm, State, Status, StreamRecord
 from .activity import LiveActivity
 from .listener import Listener, Task, Tuning, heard
 from .load import LEVELS, LONGER, Load
@@ -131,8 +131,8 @@ class LiveSession:
     def finish(self, end: Eos | Error) -> Iterator[StreamRecord]:
         """See `Handler`."""
         yield from self._break()
-        state = "failed" if isinstance(end, Error) else "completed"
-        yield Status(self._session, stage=STAGE, state=state, counters=self._counters())  # type: ignore[arg-type]
+        state: State = "failed" if isinstance(end, Error) else "completed"
+        yield Status(self._session, stage=STAGE, state=state, counters=self._counters())
 
     def _counters(self) -> dict[str, int | float]:
         return {

@@ -26,7 +26,7 @@ from pyatv.exceptions import AuthenticationError, ConnectionFailedError, NotSupp
 from pyatv.interface import MediaMetadata
 
 from ..errors import Unavailable
-from . import Device, Media, Playback, Refused
+from . import Device, Media, Playback, Refused, State
 from .loop import Loop
 
 DEFAULT_PORT = 7000
@@ -162,9 +162,9 @@ class AirPlay:
             return Playback(state="idle", duration_ms=duration_ms, volume=self._volume)
         if self._sending.done():
             return Playback(state="ended", position_ms=sound.position_ms, duration_ms=duration_ms, counters=counters)
-        state = "paused" if sound.paused else "buffering" if sound.starved else "playing"
+        state: State = "paused" if sound.paused else "buffering" if sound.starved else "playing"
         return Playback(
-            state=state,  # type: ignore[arg-type]
+            state=state,
             position_ms=heard_ms, duration_ms=duration_ms, volume=self._volume, counters=counters,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from .. import stdio
 from ..errors import Unavailable
-from ..records import Status
+from ..records import State, Status
 from ..render import clock
 from . import Media, Playback, Receiver, Refused
 from .preparing import with_start
@@ -160,7 +160,7 @@ class Casting:
         again = f"; go on with --start {self._position_ms // 1000}" if self._position_ms and not self.media.live else ""
         return f"{self.receiver.device.name} {what}{where}{again}; {self.way_out}"
 
-    def status(self, state: str) -> Status:
+    def status(self, state: State) -> Status:
         """A record of how it is."""
         self._reported_s = time.monotonic()
         playback = self._last
@@ -178,6 +178,6 @@ class Casting:
         progress = min(1.0, self._position_ms / duration_ms) if duration_ms else None
         device = self.receiver.device
         return Status(
-            self.session, stage=STAGE, state=state, progress=None if progress is None else round(progress, 4),  # type: ignore[arg-type]
+            self.session, stage=STAGE, state=state, progress=None if progress is None else round(progress, 4),
             lag_ms=latency_ms, counters=counters, detail=f"{self._state} on {device.name} ({device.kind})",
         )  # fmt: skip

@@ -23,7 +23,7 @@ from pychromecast.models import CastInfo, HostServiceInfo
 from pychromecast.socket_client import ConnectionStatus, ConnectionStatusListener
 
 from ..errors import Unavailable
-from . import Device, Media, Playback, Refused
+from . import Device, Media, Playback, Refused, State
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ _STYLE = {
     "edgeType": "OUTLINE",
     "edgeColor": "#000000FF",
 }
-_STATES = {"PLAYING": "playing", "PAUSED": "paused", "BUFFERING": "buffering", "LOADING": "loading"}
+_STATES: dict[str, State] = {"PLAYING": "playing", "PAUSED": "paused", "BUFFERING": "buffering", "LOADING": "loading"}
 
 
 def discover(timeout_s: float, found: Callable[[Device], None]) -> None:
@@ -183,7 +183,7 @@ class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListen
         cast: CastStatus | None = self._cast.status
         state, detail = self._state(status, cast)
         return Playback(
-            state=state,  # type: ignore[arg-type]
+            state=state,
             position_ms=self._position_ms(),
             duration_ms=round(status.duration * 1000) if status.duration else None,
             volume=cast.volume_level if cast else None,
@@ -197,7 +197,7 @@ class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListen
         """Whether an app runs that plays media."""
         return bool(self._controller.is_active)
 
-    def _state(self, status: MediaStatus, cast: CastStatus | None) -> tuple[str, str]:
+    def _state(self, status: MediaStatus, cast: CastStatus | None) -> tuple[State, str]:
         if cast is None or not self._heard_receiver.is_set():
             return "lost", ""
         if self._running and not self._heard_media.is_set() and time.monotonic() - self._connected_s < _SAYS_S:
@@ -208,7 +208,12 @@ class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListen
         if self._url and status.content_id not in (None, self._url):
             return "replaced", status.title or status.content_id or ""
         if status.player_state == "IDLE":
-            ended = {"FINISHED": "ended", "ERROR": "failed", "CANCELLED": "stopped", "INTERRUPTED": "replaced"}
+            ended: dict[str, State] = {
+                "FINISHED": "ended",
+                "ERROR": "failed",
+                "CANCELLED": "stopped",
+                "INTERRUPTED": "replaced",
+            }
             return ended.get(status.idle_reason or "", "idle"), ""
         return _STATES.get(status.player_state, "idle"), ""
 

@@ -23,7 +23,7 @@ from async_upnp_client.profiles.dlna import DmrDevice, TransportState
 from async_upnp_client.search import async_search
 
 from ..errors import Unavailable
-from . import Device, Media, Playback, Refused
+from . import Device, Media, Playback, Refused, State
 from .loop import Loop
 
 RENDERER = "urn:schemas-upnp-org:device:MediaRenderer:1"
@@ -31,7 +31,7 @@ _LOAD_S = 15.0
 _FLAGS = "DLNA.ORG_OP=01;DLNA.ORG_CI=0;DLNA.ORG_FLAGS=01700000000000000000000000000000"
 """Seeking by bytes, not converted, streaming and background transfer."""
 _LIVE_FLAGS = "DLNA.ORG_OP=00;DLNA.ORG_CI=0;DLNA.ORG_FLAGS=8D700000000000000000000000000000"
-_STATES = {
+_STATES: dict[TransportState, State] = {
     TransportState.PLAYING: "playing", TransportState.PAUSED_PLAYBACK: "paused", TransportState.TRANSITIONING: "buffering",
     TransportState.STOPPED: "stopped", TransportState.NO_MEDIA_PRESENT: "idle",
 }  # fmt: skip
@@ -224,7 +224,7 @@ class Dlna:
         elif state == "stopped":
             state, detail = self._why_stopped(duration_ms)
         return Playback(
-            state=state,  # type: ignore[arg-type]
+            state=state,
             position_ms=position_ms if state in ("playing", "paused", "buffering") else self._last.position_ms,
             duration_ms=duration_ms or self._last.duration_ms,
             volume=device.volume_level,
@@ -232,7 +232,7 @@ class Dlna:
             detail=detail,
         )
 
-    def _why_stopped(self, duration_ms: int | None) -> tuple[str, str]:
+    def _why_stopped(self, duration_ms: int | None) -> tuple[State, str]:
         """A renderer that stops says no reason: at the end it has played, before the start it could not."""
         status = self._transport_status()
         if status == "ERROR_OCCURRED":

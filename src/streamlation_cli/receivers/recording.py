@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import stdio
 from ..errors import Unavailable
-from ..records import Eos, Error, Header, Status, StreamRecord
+from ..records import Eos, Error, Header, State, Status, StreamRecord
 from ..serving.server import Server
 from . import Kind, Media, Playback, Receiver
 from .casting import REPORT_S, STAGE, Casting
@@ -138,12 +138,12 @@ class Session:
             yield from self._ended("failed")
             raise
 
-    def _ended(self, state: str) -> Iterator[StreamRecord]:
+    def _ended(self, state: State) -> Iterator[StreamRecord]:
         self.abandon()
         if self._casting is not None:
             yield self._casting.status(state)
         else:
-            yield Status(self._header.session, stage=STAGE, state=state)  # type: ignore[arg-type]
+            yield Status(self._header.session, stage=STAGE, state=state)
 
     def abandon(self) -> None:
         """Ends playback where it has not ended."""

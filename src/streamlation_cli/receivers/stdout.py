@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..artefacts import STDOUT, Artefact
-from ..delivery.containers import Pipe, container_of
+from ..delivery.containers import container_of
 from ..errors import Unavailable
+from ..media.libav import Pipe
 from ..records import PROTO, Eos, Header, StreamRecord
 from .contents import Contents
 from .preparing import Wishes, write

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from .. import languages
-from ..delivery.delay import Delay
 from ..delivery.hls import HlsOptions, HlsSink, takes
-from ..delivery.joining import Joiner, Settings
+from ..delivery.joining import Settings
+from ..delivery.presenting import Presentation
 from ..delivery.store import MemoryStore
-from ..delivery.tracks import Track, Unit
+from ..delivery.tracks import Track
 from ..errors import UsageError
 from ..records import Eos, Error, Header, Status, StreamRecord
 from .preparing import OFF
@@ -27,62 +27,43 @@ class Streaming:
     def __init__(self, header: Header, stage: str, target_latency_s: float = 0.0) -> None:
         self.store = MemoryStore()
         self.header = header
-        # Encoded anew, the sound of a live source has no gaps where its packets have some.
-        self._joiner = Joiner(header, takes(NAME), Settings(copy_audio=not header.live), live=header.live)
-        self._delay = Delay(header, stage, target_latency_s) if header.live else None
         self._sink = HlsSink(
             self.store,
             HlsOptions(name=NAME, live=True, window_s=_WINDOW_S if header.live else 0, started_at=header.started_at),
         )
-        self._opened = False
+        self._presentation = Presentation(
+            header, takes(NAME), lambda: self._sink, Settings(), stage=stage, live=header.live,
+            target_latency_s=target_latency_s, needs_media=True,
+        )  # fmt: skip
 
     @property
     def tracks(self) -> tuple[Track, ...]:
         """Empty until they are known."""
-        return self._joiner.tracks
+        return self._presentation.tracks
 
     @property
     def ready_ms(self) -> int:
         """How much of it is published."""
-        return round(self._sink.reached_s * 1000) - self.header.start_ms if self._opened else 0
+        return round(self._sink.reached_s * 1000) - self.header.start_ms if self.has_media else 0
 
     def feed(self, record: StreamRecord) -> Iterator[Status]:
         """Takes a record; what there is to say of the delay, which lets words and the dubbed voice come after the picture."""
-        self._write(self._joiner.feed(record))
-        if self._delay is not None:
-            self._delay.see(record)
-            self._write(self._joiner.settle(self._delay.until_ms))
-            yield from self._delay.events()
+        return self._presentation.feed(record)
 
     def finish(self, end: Eos | Error) -> bool:
         """Nothing more comes; whether there is anything."""
-        self._write(self._joiner.finish(end))
-        self._joiner.close()
-        if self._opened:
-            self._sink.commit()
-        return self._opened
+        self._presentation.finish(end)
+        self._presentation.commit()
+        return self.has_media
 
     def abandon(self) -> None:
         """Nothing more comes, though more was to."""
-        self._joiner.close()
-        self._sink.abandon()
-
-    def _write(self, units: Iterable[Unit]) -> None:
-        for unit in units:
-            if not self._opened:
-                self._open()
-            if self._opened:  # captions alone are nothing that a device could play
-                self._sink.write(unit)
-
-    def _open(self) -> None:
-        if any(track.kind != "text" for track in self.tracks):
-            self._sink.open(self.tracks)
-            self._opened = True
+        self._presentation.abandon()
 
     @property
     def has_media(self) -> bool:
         """Whether there is a picture or sound in it."""
-        return self._opened
+        return self._presentation.opened
 
     def sound(self, language: str) -> Track | None:
         """The track of a language, the one that plays by default where it is empty; raises UsageError where there is none."""

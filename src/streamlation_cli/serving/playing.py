@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..delivery.delay import Delay
 from ..delivery.hls import HlsOptions, HlsSink, takes
-from ..delivery.joining import Joiner, Settings
+from ..delivery.joining import Settings
+from ..delivery.presenting import Presentation
 from ..delivery.store import FolderStore, MemoryStore, Store
-from ..delivery.tracks import Unit
 from ..errors import StreamlationError
 from ..records import Eos, Error, Header, Packet, Status, StreamRecord, Unknown, ends_session
 from .media import Stored
@@ -20,15 +19,13 @@ STAGE = "serve"
 MASTER = "master.m3u8"
 _WINDOW_S = 60
 """How far back a live session can be played; as much again is kept for players that are late, all of it in memory."""
-_SETTLE_EVERY_MS = 100
-"""How much of a live presentation is decided at a time: less is more work for the same."""
 logger = logging.getLogger("streamlation.serve")
 
 
 class Playing:
     """One session. `store` has its playlists and segments; `began` says whether there is something to play."""
 
-    def __init__(self, header: Header, mix: str, target_latency_s: float) -> None:
+    def __init__(self, header: Header, settings: Settings, target_latency_s: float) -> None:
         self.began = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         if header.live:
@@ -36,31 +33,25 @@ class Playing:
         else:  # it is kept whole, and may be long
             self._folder = tempfile.TemporaryDirectory(prefix="streamlation-")
             self.store = FolderStore(Path(self._folder.name))
-        settings = Settings(mix=mix, copy_audio=not header.live)
-        self._joiner = Joiner(header, takes(MASTER), settings, live=header.live)
-        self._delay = Delay(header, STAGE, target_latency_s) if header.live else None
-        window_s = _WINDOW_S if header.live else 0
-        self._sink = HlsSink(
-            self.store, HlsOptions(name=MASTER, live=True, started_at=header.started_at, window_s=window_s)
+        options = HlsOptions(
+            name=MASTER, live=True, started_at=header.started_at, window_s=_WINDOW_S if header.live else 0
         )
-        self._opened = False
-        self._settled_ms = 0
+        self._presentation = Presentation(
+            header, takes(MASTER), lambda: HlsSink(self.store, options), settings, stage=STAGE, live=header.live,
+            target_latency_s=target_latency_s,
+        )  # fmt: skip
+        self._over = False
 
     def see(self, record: StreamRecord) -> Iterator[Status]:
         """Takes a record that passes by; says how the delay of a live session goes."""
-        self._write(self._joiner.feed(record))
-        if self._delay is None:
-            return
-        self._delay.see(record)
-        if self._delay.until_ms - self._settled_ms >= _SETTLE_EVERY_MS:
-            self._settled_ms = self._delay.until_ms
-            self._write(self._joiner.settle(self._settled_ms))
-        yield from self._delay.events()
+        yield from self._presentation.feed(record)
+        self.began = self.began or (self._presentation.opened and self.store.get(MASTER) is not None)
 
     def finish(self, end: Eos | Error) -> None:
         """Nothing more comes; what has been published can still be played."""
-        self._write(self._joiner.finish(end))
+        self._presentation.finish(end)
         self._end()
+        self.began = self.began or self._presentation.opened
 
     def close(self) -> None:
         """Nobody plays it any more."""
@@ -69,30 +60,24 @@ class Playing:
             self._folder.cleanup()
 
     def _end(self) -> None:
-        self._joiner.close()
-        if self._opened:
-            self._opened = False
-            self._sink.commit()
-            self.began = True
-
-    def _write(self, units: Iterable[Unit]) -> None:
-        if not self._opened and self._joiner.tracks:
-            self._sink.open(self._joiner.tracks)
-            self._opened = True
-        for unit in units:
-            self._sink.write(unit)
-        self.began = self.began or (self._opened and self.store.get(MASTER) is not None)
+        if not self._over:
+            self._over = True
+            self._presentation.commit()
 
 
 class Players:
     """All sessions that carry packets. `serve` makes an address of a store, `tell` is told it with the session's name."""
 
     def __init__(
-        self, serve: Callable[[Stored], str], tell: Callable[[str, str], None], mix: str, target_latency_s: float
+        self,
+        serve: Callable[[Stored], str],
+        tell: Callable[[str, str], None],
+        settings: Settings,
+        target_latency_s: float,
     ) -> None:
         self._serve = serve
         self._tell = tell
-        self._mix = mix
+        self._settings = settings
         self._target_latency_s = target_latency_s
         self._before: dict[str, list[StreamRecord]] = {}
         """What came of sessions of which no packet has come yet, the header first."""
@@ -135,7 +120,7 @@ class Players:
             elif isinstance(record, Packet):
                 header, *before = self._before.pop(session)
                 assert isinstance(header, Header)
-                playing = self._playing[session] = Playing(header, self._mix, self._target_latency_s)
+                playing = self._playing[session] = Playing(header, self._settings, self._target_latency_s)
                 yield Status(session, stage=STAGE, state="running")
                 for earlier in [*before, record]:
                     yield from playing.see(earlier)

@@ -41,6 +41,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..artefacts import STDOUT, Targets
+from ..dubbing.settings import MixOptions
 from ..engines import StubOptions
 from ..errors import UsageError
 from ..options import option
@@ -54,7 +55,7 @@ STAGE = "dub"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StubOptions):
+class Options(MixOptions, StubOptions):
     """Options of `dub`."""
 
     output: tuple[str, ...] = option(
@@ -73,13 +74,6 @@ class Options(StubOptions):
     )
     voices: bool = option("--voices", False, help="list the voices that are here")
     from_: str = option("--from", "auto", metavar="LANG", shared=True, help="spoken language, or auto to detect it")
-    mix: str = option(
-        "--mix", "replace", choices=("replace", "duck", "keep"), shared=True,
-        help="replace: the voice alone; duck: over the original, turned down; keep: original and voice on a side each",
-    )  # fmt: skip
-    keep_side: str = option(
-        "--keep-side", "left", choices=("left", "right"), shared=True, help="with --mix keep: the original's side"
-    )
     live: bool = option(
         "--live", False, shared=True, help="work on speech while it is spoken: say what is known before it is final"
     )  # fmt: skip
@@ -87,15 +81,6 @@ class Options(StubOptions):
         "--max-drift", 8.0, metavar="SECONDS", minimum=0.5, maximum=600,
         help="with --live: how much later than its source a sentence may begin before it is left out",
     )  # fmt: skip
-    duck_db: float = option(
-        "--duck-db",
-        12.0,
-        metavar="DB",
-        minimum=3,
-        maximum=60,
-        shared=True,
-        help="how far the original goes down under the voice",
-    )
     no_cache: bool = option("--no-cache", False, shared=True, help="neither read nor write what engines made before")
     device: str = option("--device", "auto", choices=("auto", "cpu", "cuda"), shared=True, help="where engines run")
     threads: int = option("--threads", 0, metavar="N", minimum=0, shared=True, help="CPU threads; 0: one a core")

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING
 
 from ..artefacts import STDOUT, Targets
 from ..captions.settings import LayoutOptions
+from ..dubbing.settings import MixOptions
 from ..errors import UsageError
 from ..options import option
 from ..records import Header, StreamRecord, ends_session
@@ -49,7 +50,7 @@ STAGE = "mux"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(LayoutOptions):
+class Options(MixOptions, LayoutOptions):
     """What is written, and what is in it."""
 
     output: tuple[str, ...] = option(
@@ -57,17 +58,6 @@ class Options(LayoutOptions):
         help="file to write; its extension decides the format, {session} in it becomes the session's name, - is standard output",
     )  # fmt: skip
     format: str = option("--format", "mpegts", choices=("mpegts", "matroska"), help="format of standard output")
-    mix: str = option(
-        "--mix", "replace", choices=("replace", "duck", "keep"), shared=True,
-        help="replace: the voice alone; duck: over the original, turned down; keep: original and voice on a side each",
-    )  # fmt: skip
-    keep_side: str = option(
-        "--keep-side", "left", choices=("left", "right"), shared=True, help="with --mix keep: the original's side"
-    )
-    duck_db: float = option(
-        "--duck-db", 12.0, metavar="DB", minimum=3, maximum=60, shared=True,
-        help="how far the original goes down under the voice",
-    )  # fmt: skip
     captions: str = option(
         "--captions", "auto", choices=("auto", "subrip", "ass", "none"),
         help="caption tracks: what the file's format usually has, SubRip or ASS in Matroska, or none",

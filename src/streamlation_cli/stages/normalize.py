@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..errors import DataError, UsageError
 from ..options import option
-from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Packet, Pcm, Status, StreamRecord
+from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Packet, Pcm, State, Status, StreamRecord
 from ..sessions import Stage, by_session
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class Normalizer:
             yield from self._chunks.add(self._levelled_to, cast("Samples16", samples))
             self._levelled_to += len(samples)
 
-    def _status(self, state: str) -> Status:
+    def _status(self, state: State) -> Status:
         assert self._decoder is not None
         lag_ms = None
         if self._header.live and self._header.started_at is not None:
@@ -238,4 +238,4 @@ class Normalizer:
             "dropped_ms": self._timeline.dropped // _SAMPLES_PER_MS,
             "discontinuities": self._jumps,
         }
-        return Status(self._session, stage=_STAGE, state=state, lag_ms=lag_ms, counters=counters)  # type: ignore[arg-type]
+        return Status(self._session, stage=_STAGE, state=state, lag_ms=lag_ms, counters=counters)

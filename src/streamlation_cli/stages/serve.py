@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .. import stdio
+from ..dubbing.settings import MixOptions
 from ..errors import UsageError
 from ..options import option
 from ..records import StreamRecord, ends_session
@@ -50,7 +51,7 @@ _TICK_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MixOptions):
     """Where to serve, and to whom."""
 
     bind: str = option(
@@ -68,10 +69,6 @@ class Options:
         "--audit-log", "", metavar="FILE", help="append a JSON line for each request and what was decided"
     )
     captions_only: bool = option("--captions-only", False, help="no player, though the records carry picture and sound")
-    mix: str = option(
-        "--mix", "replace", choices=("replace", "duck", "keep"), shared=True,
-        help="replace: the voice alone; duck: over the original, turned down; keep: original and voice on a side each",
-    )  # fmt: skip
     target_latency: float = option(
         "--target-latency", 0.0, metavar="SECONDS", minimum=0, maximum=60, shared=True,
         help="how late a live picture may be; 0: as late as speech and captions need, up to 30 s",
@@ -88,6 +85,8 @@ def stage(options: Options) -> Stage:
     from ..serving.server import Server, parse_bind
 
     host, port = parse_bind(options.bind)
+    from ..delivery.joining import Settings
+
     with needs_extra("serve"):
         from ..serving.access import Access, Audit, Guard
         from ..serving.board import Board
@@ -117,8 +116,9 @@ def stage(options: Options) -> Stage:
     )
     players = None
     if not options.captions_only:
+        settings = Settings(mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db)
         players = Players(
-            lambda store: urlsplit(server.serve_store(store)).path, board.set_media, options.mix, options.target_latency
+            lambda store: urlsplit(server.serve_store(store)).path, board.set_media, settings, options.target_latency
         )
         stack.callback(players.close)
     _announce(server.address, access.view_token, access.control_token)
