@@ -28,6 +28,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+import beacon
 from media import normalized, samples
 from streamlation_cli import ndjson
 from streamlation_cli.records import Discontinuity, Error, Header, Packet, Pcm, Status, StreamRecord
@@ -77,9 +78,14 @@ class Process:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **self._named
-        )
+        named = {"stdout": subprocess.DEVNULL, **self._named}
+        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, **named)
+
+    def line(self) -> str:
+        """The next line of its output, which must be a pipe; empty when it has ended."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return str(self._process.stdout.readline(), "ascii")
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         process, self._process = self._process, None
@@ -120,9 +126,20 @@ class Broadcast:
         self._zero_s = self._zero_s or time.monotonic()
         self.kill()
         script = ROOT / "tests" / "publisher.py"
-        arguments = [TALK, *self._to, "--zero", str(self._zero_s), *self._arguments, *more]
-        self._process = Process(sys.executable, script, *arguments)
+        arguments = [TALK, *self._to, "--zero", str(self._zero_s), "--tell", *self._arguments, *more]
+        self._process = Process(sys.executable, script, *arguments, stdout=subprocess.PIPE)
         self._process.start()
+
+    def now_s(self) -> float:
+        """What of the talk is being said, in seconds."""
+        return time.monotonic() - self._zero_s
+
+    def on_air_s(self) -> float:
+        """When the publisher that was started last went on the air, on the monotonic clock: its own start is over by then."""
+        assert self._process is not None
+        line = self._process.line()
+        assert line, "the publisher ended before it was on the air"
+        return float(line)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -150,15 +167,23 @@ class Broadcast:
 
 
 class Watched:
-    """`streamlation ingest`, its records as they come."""
+    """`streamlation ingest` as its user runs it, its records as they come. Ends with the block it is used in."""
 
-    def __init__(self, *arguments: str | Path, stdin: Any = subprocess.DEVNULL) -> None:
-        self.command = [PROGRAM, "ingest", *map(str, arguments)]
+    def __init__(self, *arguments: str | Path, stdin: Any = subprocess.DEVNULL, before: str = "", **env: str) -> None:
+        """`before` is Python that is run in the program first, to take something away from it."""
+        program = [PROGRAM]
+        if before:
+            program = [sys.executable, "-c", f"{before}\nfrom streamlation_cli.cli import main; main()"]
+        self.command = [*program, "ingest", *map(str, arguments)]
         self.records: list[StreamRecord] = []
         self.times_s: list[float] = []
         """When each record came, on the monotonic clock."""
-        self._process = subprocess.Popen(self.command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self._said: list[bytes] = []
+        self.said = ""
+        """What it wrote for people."""
+        self._changed = threading.Condition()
+        self._process = subprocess.Popen(
+            self.command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **env}
+        )
         self.pid = self._process.pid
         self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._listen)]
         for thread in self._threads:
@@ -167,48 +192,93 @@ class Watched:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.times_s.append(time.monotonic())
-            self.records.append(ndjson.decode(line))
+            record = ndjson.decode(line)
+            with self._changed:
+                self.times_s.append(time.monotonic())
+                self.records.append(record)
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
-        self._said.extend(self._process.stderr)
-
-    @property
-    def said(self) -> str:
-        return b"".join(self._said).decode()
+        for line in self._process.stderr:
+            with self._changed:
+                self.said += line.decode()
+                self._changed.notify_all()
 
     def of(self, kind: type[Any]) -> list[Any]:
+        """Its records of a kind so far."""
         return [record for record in list(self.records) if isinstance(record, kind)]
 
     def wait_for(self, there: Callable[[], Any], what: str, limit_s: float = 15.0) -> Any:
-        """As `wait_until`; fails at once where the program ended."""
-
-        def look() -> Any:
-            found = there()
-            assert found or self._process.poll() is None, f"{what}: it ended: {self.said} {self.records[-2:]}"
-            return found
-
-        return wait_until(look, f"{what}: {self.said}", limit_s)
+        """What `there` returns as soon as it is true; fails after `limit_s`, and at once where the program ended."""
+        until_s = time.monotonic() + limit_s
+        with self._changed:
+            while not (found := there()):
+                assert self._threads[0].is_alive(), f"{what}: it ended\n{self}"
+                left_s = until_s - time.monotonic()
+                assert left_s > 0, f"{what}: not within {limit_s:g} s\n{self}"
+                self._changed.wait(left_s)
+        return found
 
     def wait_for_audio(self, seconds: float, limit_s: float = 15.0) -> None:
         """Until so much more of it has come."""
-        had = self._audio_s()
-        self.wait_for(lambda: self._audio_s() - had >= seconds, f"{seconds} s of audio", limit_s + seconds)
+        had_s = self._audio_s()
+        self.wait_for(lambda: self._audio_s() - had_s >= seconds, f"{seconds} s of audio", limit_s + seconds)
 
     def _audio_s(self) -> float:
         return sum(p.duration * p.time_base[0] / p.time_base[1] for p in self.of(Packet) if p.stream == "audio")
 
+    def wait_for_outage(self) -> None:
+        """Until it says once more that the source is away."""
+        seen = len(self.records)
+        self.wait_for(lambda: any(isinstance(r, Status) and r.detail for r in self.records[seen:]), "an outage")
+
     def first_packet_after(self, at_s: float, limit_s: float = 15.0) -> float:
         """How long after `at_s` on the monotonic clock the next packet comes."""
-        when = self.wait_for(
-            lambda: next(
-                (t for t, r in zip(self.times_s, list(self.records), strict=False) if t > at_s and isinstance(r, Packet)), 0.0
-            ),
-            "a packet",
-            limit_s,
-        )  # fmt: skip
-        return float(when) - at_s
+
+        def came() -> float:
+            pairs = zip(self.times_s, self.records, strict=True)
+            return next((t for t, record in pairs if t > at_s and isinstance(record, Packet)), 0.0)
+
+        return float(self.wait_for(came, "a packet", limit_s)) - at_s
+
+    def first_packet_after_outage(self) -> float:
+        """Waits until the source is away, then for the first packet: how long both took."""
+        begun_s = time.monotonic()
+        self.wait_for_outage()
+        away_s = time.monotonic()
+        return away_s - begun_s + self.first_packet_after(away_s)
+
+    def blocks(self) -> list[tuple[int, float]]:
+        """The blocks of the beacon that are heard downstream: number, and media time of the middle in seconds."""
+        pieces = [record for record in normalized(self.records) if isinstance(record, Pcm)]
+        if not pieces:
+            return []
+        size = 16 * (pieces[-1].end_ms - pieces[0].start_ms)
+        line = np.zeros(size, np.int16)
+        for piece in pieces:
+            at = 16 * (piece.start_ms - pieces[0].start_ms)
+            sound = np.frombuffer(piece.data, "<i2")
+            line[at : at + len(sound)] = sound[: size - at]
+        return [(block, pieces[0].start_ms / 1000 + at_s) for block, at_s in beacon.heard(line)]
+
+    def started(self) -> None:
+        """Waits until it is at work with a source that says nothing: until its reader runs, and it catches signals itself."""
+        process = Path(f"/proc/{self.pid}")
+
+        def at_work() -> bool:
+            status = (process / "status").read_text()
+            caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")), 16)
+            # Python catches SIGINT from its start; SIGTERM is the program's own.
+            return len(list((process / "task").iterdir())) > 1 and bool(caught >> (signal.SIGTERM - 1) & 1)
+
+        wait_until(at_work, "the start")
+
+    def listening(self, port: int) -> None:
+        """Waits until it takes connections at a TCP port of this machine, without making one."""
+        wait_until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), "listening")
 
     def interrupt(self) -> float:
         """Sends SIGINT; returns how long it took to end, which must be with status 130."""
@@ -217,7 +287,7 @@ class Watched:
         status = self._process.wait(10)
         taken_s = time.monotonic() - begun_s
         self._join()
-        assert status == 130, f"status {status}: {self.said}"
+        assert status == 130, f"status {status}\n{self}"
         return taken_s
 
     def ends(self, limit_s: float = 30.0) -> int:
@@ -229,6 +299,9 @@ class Watched:
     def _join(self) -> None:
         for thread in self._threads:
             thread.join(5)
+
+    def __str__(self) -> str:
+        return f"{self.said}{len(self.records)} records, the last {self.records[-2:]}"
 
     def __enter__(self) -> Watched:
         return self
@@ -393,15 +466,14 @@ def fatal(watched: Watched) -> Error:
 
 
 def publish(broadcast: Broadcast, watched: Watched) -> float:
-    """Starts the publisher; an encoder that calls before anyone listens is refused, and calls again."""
+    """Starts the publisher; an encoder that calls before anyone listens is refused, and calls again. When it first called."""
     count = len(watched.of(Header)) + len(watched.of(Discontinuity))
     broadcast.start()
-    begun_s = time.monotonic()
-    until_s = begun_s + 10
+    called_s = broadcast.on_air_s()
+    until_s = called_s + 10
     while len(watched.of(Header)) + len(watched.of(Discontinuity)) == count:
         assert time.monotonic() < until_s, watched.said
         if broadcast.has_ended():
             broadcast.start()
-            begun_s = time.monotonic()
         time.sleep(0.05)
-    return begun_s
+    return called_s

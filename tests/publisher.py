@@ -27,10 +27,12 @@ def publish(
     pts_s: float = 0.0,
     video: bool = False,
     options: dict[str, str] | None = None,
+    tell: bool = False,
 ) -> None:
     """Sends the audio from `start_s` on until the file's end or `stop_s`, its times beginning at `pts_s`.
 
-    Where the monotonic clock's `zero_s` is given, it starts with what is spoken now if the recording began then.
+    Where the monotonic clock's `zero_s` is given, it starts with what is spoken now if the recording began then. With `tell` it
+    prints the monotonic time at which it goes on the air, just before it calls.
     """
     with (
         av.open(path) as source,
@@ -59,6 +61,9 @@ def publish(
                 ready.pts, ready.time_base = samples + round(pts_s * rate), Fraction(1, rate)
                 samples += ready.samples
                 for packet in stream.encode(ready):
+                    if tell:
+                        print(time.monotonic(), flush=True)
+                        tell = False
                     out.mux(packet)
             while picture is not None and pictures / 10 < at_s - start_s:
                 image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), pictures % 256, np.uint8), format="rgb24")
@@ -81,12 +86,13 @@ def main() -> None:
     parser.add_argument("--codec", default="aac")
     parser.add_argument("--rate", type=int, default=48000)
     parser.add_argument("--video", action="store_true")
+    parser.add_argument("--tell", action="store_true")
     parser.add_argument("--option", action="append", default=[])
     given = parser.parse_args()
     try:
         publish(
             given.path, given.address, given.format, start_s=given.start, zero_s=given.zero, stop_s=given.stop, codec=given.codec,
-            rate=given.rate, pts_s=given.pts, video=given.video, options=dict(o.split("=", 1) for o in given.option),
+            rate=given.rate, pts_s=given.pts, video=given.video, tell=given.tell, options=dict(o.split("=", 1) for o in given.option),
         )  # fmt: skip
     except (OSError, av.FFmpegError) as error:
         sys.exit(f"publisher: {error}")

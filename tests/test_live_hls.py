@@ -142,8 +142,9 @@ def _goes_stale(site: Site) -> None:
             broadcast.kill()  # the origin goes on serving what there was
             watched.wait_for(lambda: "nothing new" in watched.said, "staleness")
             broadcast.start("--option", "hls_flags=append_list+omit_endlist")
-            begun_s = time.monotonic()
-            report("hls, packager killed", watched.first_packet_after(begun_s))
+            back_s = watched.first_packet_after(broadcast.on_air_s())
+            report("hls, packager killed", back_s)
+            assert back_s <= 3.0  # of which a second is its first segment
             watched.wait_for_audio(3)
             assert watched.interrupt() < 1.0
     runs = heard(watched.records)

@@ -13,18 +13,12 @@ from contextlib import contextmanager
 import pytest
 
 from beacon import BLOCK_S, holes
-from ingesting import Ingest
+from livetools import Watched, free_port
 from media import errors, ingested, of
 from station import Station
-from streamlation_cli.records import Error, Header
+from streamlation_cli.records import Discontinuity, Error, Header
 
 PASSPHRASE = "correct horse battery"
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager
@@ -50,13 +44,13 @@ def transmitter(station: Station, address: str) -> Iterator[subprocess.Popen[byt
         process.stdin.close()
 
 
-def outage(ingest: Ingest) -> tuple[int, int]:
+def outage(watched: Watched) -> tuple[int, int]:
     """The blocks around the one hole in what was heard, which must be marked and be where it was."""
-    blocks = ingest.blocks()
+    blocks = watched.blocks()
     numbers = [block for block, _ in blocks]
     assert numbers == sorted(set(numbers)), "something was heard twice"
     (hole,) = holes(numbers)
-    (gap,) = ingest.gaps()
+    (gap,) = watched.of(Discontinuity)
     assert gap.reason == "reconnect"
     assert gap.gap_ms / 1000 == pytest.approx((hole[1] - hole[0] - 1) * BLOCK_S, abs=0.6)
     return hole
@@ -68,75 +62,73 @@ WITHOUT_LIBRARY = "from streamlation_cli.sources import libsrt; libsrt._PLACES =
 @pytest.mark.long
 @pytest.mark.parametrize("before", ["", WITHOUT_LIBRARY], ids=["library", "program"])
 def test_a_sender_that_is_killed_and_restarted(before: str) -> None:
-    port = free_port()
+    port = free_port(socket.SOCK_DGRAM)
     served = f"srt://127.0.0.1:{port}?mode=listener&passphrase={PASSPHRASE}&pbkeylen=16"
     called = f"srt://127.0.0.1:{port}?latency=80&passphrase={PASSPHRASE}"
-    with Station() as station, Ingest(called, "--retry-max", "1", before=before) as ingest:
+    with Station() as station, Watched(called, "--retry-max", "1", before=before) as watched:
         with transmitter(station, served):
-            ingest.listen(1.5)
-        ingest.reconnecting()
+            watched.wait_for_audio(1.5)
+        watched.wait_for_outage()
         with transmitter(station, served):
-            back_s = ingest.next_packet_s(time.monotonic())
+            back_s = watched.first_packet_after(time.monotonic())
             assert back_s <= 3.0
-            ingest.listen(1.5)
-        status, _ = ingest.interrupt()
-        assert status == 130
-        assert "correct" not in of(Header, ingest.records)[0].source
-        before_it, after_it = outage(ingest)
+            watched.wait_for_audio(1.5)
+        watched.interrupt()
+        assert "correct" not in of(Header, watched.records)[0].source
+        before_it, after_it = outage(watched)
         assert after_it - before_it > 1.0 / BLOCK_S
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("listening", [False, True], ids=["called", "listening"])
 def test_a_sender_that_is_back_before_it_was_missed(listening: bool) -> None:
-    address = f"srt://127.0.0.1:{free_port()}"
+    address = f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     sends_to = address if listening else f"{address}?mode=listener"
-    with Station() as station, Ingest(address, *(["--listen"] if listening else [])) as ingest:
+    with Station() as station, Watched(address, *(["--listen"] if listening else [])) as watched:
         with transmitter(station, sends_to):
-            ingest.listen(1.0)
+            watched.wait_for_audio(1.0)
         with transmitter(station, sends_to):
-            assert ingest.next_packet_after_outage_s() <= 3.0
-            ingest.listen(1.0)
-        ingest.interrupt()
-        outage(ingest)
+            assert watched.first_packet_after_outage() <= 3.0
+            watched.wait_for_audio(1.0)
+        watched.interrupt()
+        outage(watched)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("before", ["", WITHOUT_LIBRARY], ids=["library", "program"])
 def test_callers_are_waited_for_one_after_the_other(before: str) -> None:
-    port = free_port()
-    with Station() as station, Ingest(f"srt://127.0.0.1:{port}", "--listen", before=before) as ingest:
+    port = free_port(socket.SOCK_DGRAM)
+    with Station() as station, Watched(f"srt://127.0.0.1:{port}", "--listen", before=before) as watched:
         with transmitter(station, f"srt://127.0.0.1:{port}"):
-            ingest.listen(1.0)
-        ingest.reconnecting()
+            watched.wait_for_audio(1.0)
+        watched.wait_for_outage()
         with transmitter(station, f"srt://127.0.0.1:{port}"):
-            ingest.listen(1.0)
-            assert ingest.interrupt()[1] < 1.0
-        outage(ingest)
+            watched.wait_for_audio(1.0)
+            assert watched.interrupt() < 1.0
+        outage(watched)
 
 
 @pytest.mark.parametrize("state", ["calling", "listening", "running", "away"])
 @pytest.mark.parametrize("before", ["", WITHOUT_LIBRARY], ids=["library", "program"])
 def test_interrupted_within_a_second(before: str, state: str) -> None:
-    port = free_port()
+    port = free_port(socket.SOCK_DGRAM)
     served = f"srt://127.0.0.1:{port}?mode=listener"
     arguments = ["--listen"] if state == "listening" else []
-    with Station() as station, Ingest(f"srt://127.0.0.1:{port}", *arguments, before=before) as ingest:
+    with Station() as station, Watched(f"srt://127.0.0.1:{port}", *arguments, before=before) as watched:
         if state in ("running", "away"):
             with transmitter(station, served):
-                ingest.listen(0.5)
+                watched.wait_for_audio(0.5)
                 if state == "running":
-                    assert ingest.interrupt()[1] < 1.0
+                    assert watched.interrupt() < 1.0
                     return
-            ingest.reconnecting()
+            watched.wait_for_outage()
         else:
-            ingest.started()
-        status, took_s = ingest.interrupt()
-        assert (status, took_s < 1.0) == (130, True), took_s
+            watched.started()
+        assert watched.interrupt() < 1.0
 
 
 def test_what_is_wrong_is_said() -> None:
-    port = free_port()
+    port = free_port(socket.SOCK_DGRAM)
     with Station() as station, transmitter(station, f"srt://127.0.0.1:{port}?mode=listener&passphrase={PASSPHRASE}"):
         (error,) = ingested(f"srt://127.0.0.1:{port}?passphrase=wrong%20horse%20battery", retry=1.0)
     assert isinstance(error, Error)
@@ -149,7 +141,7 @@ def test_what_is_wrong_is_said() -> None:
 
 
 def test_without_any_srt_it_says_what_to_install() -> None:
-    with Ingest("srt://127.0.0.1:9", before=WITHOUT_LIBRARY, PATH="/nowhere") as ingest:
-        assert ingest.finish() == 69
-        assert "apt install libsrt1.5-gnutls" in ingest.stderr
-        assert len(ingest.stderr.splitlines()) == 1
+    with Watched("srt://127.0.0.1:9", before=WITHOUT_LIBRARY, PATH="/nowhere") as watched:
+        assert watched.ends() == 69
+        assert "apt install libsrt1.5-gnutls" in watched.said
+        assert len(watched.said.splitlines()) == 1

@@ -53,10 +53,10 @@ class Request:
     """The input is live although its form does not say so (standard input, an endless http stream)."""
     listen: bool = False
     """Wait for a publisher instead of connecting."""
-    retry: float = 60
+    retry: float = 120
     """Tries in a row to (re)connect a live source; infinity: for ever."""
-    retry_max_s: float = 2.0
-    """Longest wait between two tries."""
+    retry_max_s: float = 1.0
+    """Longest wait between two tries: what comes back is heard within 3 s, connecting and looking for its sound included."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """To send with each http request."""
 

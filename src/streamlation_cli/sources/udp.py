@@ -17,7 +17,7 @@ from .feeds import Feed, Lost
 
 _DATAGRAM_BYTES = 1 << 16
 _KERNEL_BYTES = 4 << 20
-"""About a second of a fast stream, in case this process is not served for that long."""
+"""About a second of a fast stream: what comes between two tries, or while this process is not served."""
 _TICK_S = 0.1
 
 
@@ -44,24 +44,20 @@ class Udp:
         self.name = request.input
         self._request = request
         self._port = port
-        self._datagrams: Datagrams | None = None
+        self._socket: socket.socket | None = None
+        """Kept between two tries: what comes meanwhile waits in it."""
         self._cancelled = False
 
     def connect(self) -> Feed:
         """As `Connector` says."""
-        parts = urlsplit(self._request.input)
-        interface = parse_qs(parts.query).get("localaddr", [""])[0]
-        try:
-            opened = _socket((parts.hostname or "").lstrip("@"), self._port, interface)
-        except OSError as error:
-            why = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-            raise Unavailable(f"{self.name}: it cannot be received: {why}") from error
-        self._datagrams = Datagrams(opened, self._request.timeout_s)
+        if self._socket is None:
+            self._socket = self._open()
         if self._cancelled:
-            self._datagrams.close()
+            self._socket.close()
+            raise Lost("cancelled")
         return DemuxedFeed(
             self._request,
-            self._datagrams,
+            Datagrams(self._socket, self._request.timeout_s),
             name=self.name,
             failure=broken,
             format=self._request.format or "mpegts",
@@ -71,12 +67,21 @@ class Udp:
     def cancel(self) -> None:
         """As `Connector` says."""
         self._cancelled = True
-        if self._datagrams is not None:
-            self._datagrams.close()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _open(self) -> socket.socket:
+        parts = urlsplit(self._request.input)
+        interface = parse_qs(parts.query).get("localaddr", [""])[0]
+        try:
+            return _socket((parts.hostname or "").lstrip("@"), self._port, interface)
+        except OSError as error:
+            why = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            raise Unavailable(f"{self.name}: it cannot be received: {why}") from error
 
 
 class Datagrams:
-    """What comes to a socket, as `Bytes`."""
+    """What comes to a socket, as `Bytes`; the socket stays open when it is closed."""
 
     def __init__(self, opened: socket.socket, timeout_s: float) -> None:
         self._socket = opened
@@ -110,7 +115,6 @@ class Datagrams:
     def close(self) -> None:
         """As `Bytes` says."""
         self._closed = True
-        self._socket.close()
 
 
 def _socket(host: str, port: int, interface: str) -> socket.socket:

@@ -77,14 +77,14 @@ class Options:
     )
     retry: float = option(
         "--retry",
-        60,
+        120,
         metavar="N|inf",
         minimum=0,
         kind=float,
         help="tries in a row to reach a live source again before it is given up; inf: for ever",
     )
     retry_max: float = option(
-        "--retry-max", 2.0, metavar="SECONDS", minimum=0, maximum=3600, help="longest wait between two of these tries"
+        "--retry-max", 1.0, metavar="SECONDS", minimum=0, maximum=3600, help="longest wait between two of these tries"
     )
     offline: bool = option("--offline", False, shared=True, help="never open a network connection")
 
