@@ -50,6 +50,7 @@ def shown(page: Page, window: str = "#first") -> str:
 
 def test_captions_appear_grow_and_become_final(browser: Browser, served: Serving) -> None:
     with page_of(browser, served.address) as page:
+        expect(page.locator("#state")).to_have_text("Waiting for the first session…")
         expect(page.get_by_text("Captions appear here")).to_be_visible()
         served.say(header(**(LIVE | {"target_language": ""})), said("We went to", 1, final=False, stable_words=2))
         first = page.locator("#first")
@@ -76,6 +77,7 @@ def test_what_was_no_speech_is_taken_back(browser: Browser, served: Serving) -> 
 
 def test_words_that_may_change_are_lighter(browser: Browser, served: Serving) -> None:
     with page_of(browser, served.address) as page:
+        expect(page.locator("#state")).to_have_text("Waiting for the first session…")  # it hears each revision
         served.say(header(**LIVE), said("We went to", 1, final=False, stable_words=1))
         served.say(said("We went to the", 1, final=False, stable_words=1))
         expect(page.locator("#first .maybe")).to_have_text(" went to")
@@ -206,7 +208,7 @@ class TestBadNews:
         talk(served)
         ingest = {"type": "status", "session": "s", "stage": "ingest", "state": "running"}
         with page_of(browser, served.address) as page:
-            expect(page.locator("#state")).to_contain_text("Live · 1.4 s behind")
+            expect(page.locator("#how")).to_have_text("Live · captions 1.4 s behind")
             served.say(ingest | {"detail": "reconnecting: connection refused"})
             expect(page.get_by_role("alert")).to_have_text("The source is gone; reconnecting (connection refused).")
             served.say(ingest | {"counters": {"reconnects": 1}})

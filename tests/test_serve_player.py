@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import signal
 import time
@@ -24,6 +25,7 @@ from media import ingested
 from streamlation_cli.records import Eos, Header, Packet
 from support import eos
 from test_live_rtmp import Nginx
+from test_serving import fetch
 from watching import Serving, translated, words
 
 expect.set_options(timeout=TIMEOUT_MS)
@@ -177,6 +179,38 @@ def test_a_live_picture_with_the_voice_the_original_and_captions_in_time(browser
         assert found.violations_count == 0, found.generate_report()
         page.get_by_label("Captions at once").check()
         expect(page.locator("#first")).to_contain_text("A segunda.")
+
+
+WRONG_CLOCK = "Date.now = ((now) => () => now() + 5_400_000)(Date.now)"
+"""A viewer's clock that is an hour and a half ahead."""
+
+
+def test_how_late_the_picture_is_and_why_it_waits(browser: Browser, recording: Path) -> None:
+    with Serving() as served, page_of(browser, "about:blank") as page:
+        page.add_init_script(WRONG_CLOCK)
+        page.goto(served.address)
+        broadcast(served, recording)
+        served.say({"type": "status", "session": "s", "stage": "translate", "state": "running", "lag_ms": 1400})
+        plays(page)
+        late = page.locator("#late")
+        expect(late).to_have_text(re.compile(r"picture \d+ s behind, captions in time with it"))
+        before_s = time.time()
+        told, at_s = page.evaluate(
+            "[document.querySelector('#late').textContent, document.querySelector('video').currentTime]"
+        )
+        status = json.loads(fetch(f"{served.root}status")[2])
+        behind_s = before_s - status["sessions"][0]["started_at"] - at_s
+        assert float(re.findall(r"(\d+) s", told)[0]) == pytest.approx(behind_s, abs=1.6)  # it is written once a second
+        # It comes to the end of what there is; meanwhile the server cannot be reached.
+        page.route(re.compile("/media/"), lambda route: route.abort())
+        page.evaluate("() => { const v = document.querySelector('video'); v.currentTime = v.buffered.end(0) - 0.5; }")
+        expect(page.locator("#media-state")).to_have_text("The server does not answer; trying again.")
+        page.unroute_all(behavior="wait")
+        expect(page.locator("#media-state")).to_have_text(re.compile(r"Nothing new to play for \d+ seconds\."))
+        page.get_by_label("Captions at once").evaluate("(box) => box.click()")
+        expect(late).to_have_text(re.compile(r"picture \d+ s behind, captions 1\.4 s"))
+        page.locator("#language").select_option("None")
+        expect(late).not_to_contain_text("captions")
 
 
 def test_a_hole_in_the_stream_is_leapt_over_and_the_end_is_reached(browser: Browser, recording: Path) -> None:

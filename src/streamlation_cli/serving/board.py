@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -144,7 +145,7 @@ class Board:
             elif isinstance(record, Eos | Error | Discontinuity | Status):
                 session.captions.see(record)
             if session.health.see(record):
-                self._tell({"state": self.state_of(record.session)})
+                self._tell_state(record.session)
         self._wake()
 
     def state_of(self, name: str) -> dict[str, Any]:
@@ -157,7 +158,11 @@ class Board:
     def status(self) -> dict[str, Any]:
         """How everything is, as JSON."""
         with self._lock:
-            return {"paused": self.paused, "sessions": [self.state_of(name) for name in self.sessions]}
+            return {
+                "now": time.time(),
+                "paused": self.paused,
+                "sessions": [self.state_of(name) for name in self.sessions],
+            }
 
     def captions(self, name: str, language: str, format: str) -> bytes | None:
         """All captions of a session so far, `srt` or `vtt`; None where there is no such session or language."""
@@ -170,7 +175,7 @@ class Board:
         with self._lock:
             self.media[session] = address
             if session in self.sessions:
-                self._tell({"state": self.state_of(session)})
+                self._tell_state(session)
         self._wake()
 
     def pause(self, paused: bool) -> None:
@@ -230,6 +235,10 @@ class Board:
         for event, loop in waiters.items():
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)
+
+    def _tell_state(self, session: str) -> None:
+        # The time is for those whose clock is another than ours, and who show how late what they see is.
+        self._tell({"state": self.state_of(session), "now": time.time()})
 
     def _tell(self, message: dict[str, Any]) -> None:
         self._number += 1

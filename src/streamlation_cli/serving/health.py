@@ -119,6 +119,7 @@ class Health:
         text, trouble = self._words()
         return {
             "session": self._header.session, "source": self._header.source, "live": self._header.live,
+            "started_at": self._header.started_at if self._header.live else None,
             "state": "failed" if self.failure else "ended" if self.over else "running",
             "text": text, "trouble": trouble, "at_ms": self.at_ms, "duration_ms": self._header.duration_ms,
             "progress": self._progress, "lag_ms": spoken[0] if spoken and self._header.live else None,

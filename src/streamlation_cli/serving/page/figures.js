@@ -3,6 +3,10 @@
 import { clock } from "./log.js";
 
 const STATES = { pending: "waiting", running: "at work", completed: "done", failed: "failed" };
+const WORDS = {
+  loading: "loading", ready: "not started", playing: "playing", paused: "paused", buffering: "buffering", stalled: "nothing to play",
+  reconnecting: "no answer", ended: "at the end", failed: "failed",
+};
 const names = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
 
 export class Figures {
@@ -11,15 +15,22 @@ export class Figures {
     this.files = "";
   }
 
-  show(state) {
-    const now = JSON.stringify(state);
+  // `pictureMs`: how far behind the picture is, null where that is not known.
+  show(state, pictureMs, player) {
+    const playing = player.state === "none" ? null : [WORDS[player.state], player.stalls, Math.round(player.aheadS ?? 0)];
+    const now = JSON.stringify([state, pictureMs === null ? null : Math.round(pictureMs / 500), playing]);
     if (now === this.shown || !state) { return; }
     this.shown = now;
     const seconds = (ms) => (ms === null || ms === undefined ? "–" : `${(ms / 1000).toFixed(1)} s`);
     const figures = [["State", state.text], ["Media time", clock(state.at_ms)]];
     if (state.duration_ms && !state.live) { figures[1][1] += ` of ${clock(state.duration_ms)}`; }
-    if (state.live) { figures.push(["Behind", seconds(state.lag_ms)]); }
-    if (state.buffered_ms !== null) { figures.push(["Buffered", seconds(state.buffered_ms)]); }
+    if (state.live) { figures.push(["Captions behind", seconds(state.lag_ms)]); }
+    if (playing) {
+      const [how, stalls, ahead] = playing;
+      if (state.live) { figures.push([`${player.isAudio ? "Sound" : "Picture"} behind`, seconds(pictureMs)]); }
+      figures.push(["Player", stalls ? `${how}, stalled ${stalls === 1 ? "once" : `${stalls} times`}` : how], ["Loaded ahead", `${ahead} s`]);
+    }
+    if (state.buffered_ms !== null) { figures.push(["Held back for the voice", seconds(state.buffered_ms)]); }
     figures.push(["Reconnects", state.reconnects], ["Gaps", state.gaps]);
     if (state.dropped) { figures.push(["Dropped packets", state.dropped]); }
     document.getElementById("figures").replaceChildren(...figures.flatMap(([name, value]) => [cell("dt", name), cell("dd", value)]));

@@ -1,5 +1,6 @@
 // The page: what the server tells, shown; what the viewer chooses, kept.
 
+import { Clock } from "./clock.js";
 import { Feed } from "./feed.js";
 import { Figures } from "./figures.js";
 import { Log } from "./log.js";
@@ -9,6 +10,8 @@ import { parts, Texts } from "./texts.js";
 import { Window } from "./window.js";
 
 const SILENT_MS = 6000;  // a live source says something each second: after so long without, it is not well
+
+const IN_TIME_MS = 500;  // a caption that comes so much after its picture is not seen to be late
 
 const KEPT_IN_WINDOW = 8;  // final texts that may still be in a window
 
@@ -38,7 +41,9 @@ class Page {
       this.render();
     });
     for (const action of ["pause", "stop"]) { $(action).addEventListener("click", () => this.control(action)); }
-    this.player = new Player($("video"), (text) => put($("media-state"), text), (sounds, sound) => this.offerAudio(sounds, sound));
+    this.clock = new Clock();
+    this.player = new Player($("video"), () => this.say(), (sounds, sound) => this.offerAudio(sounds, sound));
+    $("catch-up").addEventListener("click", () => this.player.catchUp());
     $("audio").addEventListener("change", () => this.player.choose($("audio").value));
     this.timeMs = null;
     setInterval(() => this.follow(), 100);
@@ -65,6 +70,8 @@ class Page {
   take(message) {
     if (message.snapshot) {
       this.sessions.clear();
+      this.clock.reset();
+      this.clock.hear(message.snapshot.now);
       this.paused = message.snapshot.paused;
       for (const record of message.snapshot.records) { this.see(record, true); }
       for (const state of message.snapshot.sessions) { this.of(state.session).state = state; }
@@ -78,6 +85,7 @@ class Page {
       const before = JSON.stringify(session.state?.captions);
       session.state = message.state;
       session.heardAt = performance.now();
+      this.clock.hear(message.now);
       if (before !== JSON.stringify(message.state.captions)) { this.offer(); }
       if (message.state.session === this.name) { this.play(); }
     }
@@ -264,13 +272,14 @@ class Page {
     if (state) {
       text = state.text;
       is = over || !state.live ? "" : "live";
-      if (state.lag_ms !== null && !over) { text += ` · ${(state.lag_ms / 1000).toFixed(1)} s behind`; }
       if (state.reconnects && !over) { text += ` · reconnected ${times(state.reconnects)}`; }
     }
+    let late = state && !over ? this.lateness(state) : "";
     let trouble = state?.trouble ? state.text : "";
     if (silent > SILENT_MS) { trouble = `Nothing has come from the source for ${Math.round(silent / 1000)} seconds.`; }
-    if (this.paused) { text = "Captions are paused"; is = ""; }
+    if (this.paused) { text = "Captions are paused"; is = late = ""; }
     if (!this.line.up) {
+      late = "";
       const lost = {
         "": "Connecting…",
         lost: over || this.stopped ? "The server has ended." : "The connection is lost; trying again.",
@@ -282,11 +291,29 @@ class Page {
     }
     if (trouble) { is = "trouble"; }
     put($("state"), trouble ? "Trouble" : text);
+    put($("late"), late && ` · ${late}`);
     $("state").dataset.is = is;
+    put($("media-state"), this.player.words);
+    $("catch-up").hidden = over || !this.player.canCatchUp;
     $("trouble").hidden = !trouble;
     put($("trouble"), trouble);
     put($("pause"), this.paused ? "Resume captions for everyone" : "Pause captions for everyone");
-    this.figures.show(state);
+    this.figures.show(state, state?.live && !over ? this.pictureMs(state) : null, this.player);
+  }
+
+  // How far behind what happens the picture is; null where none has been played, or the stream's clock is not known.
+  pictureMs(state) { return this.clock.since(state.started_at, this.player.timeMs); }
+
+  // How late picture and captions of a live session are, in words: a caption keeps to its picture unless it comes later than that.
+  lateness(state) {
+    const picture = this.pictureMs(state);
+    const captions = state.lag_ms;
+    const reads = $("language").value !== "none" && captions !== null;
+    if (picture === null) { return reads ? `captions ${seconds(captions)} behind` : ""; }
+    const shown = `${this.player.isAudio ? "sound" : "picture"} ${seconds(picture)} behind`;
+    if (!reads) { return shown; }
+    if (this.timeMs === null) { return `${shown}, captions ${seconds(captions)}`; }
+    return captions > picture + IN_TIME_MS ? `${shown}, captions ${seconds(captions - picture)} after it` : `${shown}, captions in time with it`;
   }
 }
 
@@ -318,6 +345,8 @@ function nameOf(language) {
   if (!language) { return "Captions"; }
   try { return names.of(language); } catch { return language; }
 }
+
+function seconds(ms) { return ms < 9950 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 1000)} s`; }
 
 function times(count) { return count === 1 ? "once" : `${count} times`; }
 

@@ -10,18 +10,24 @@ const LATE_S = 3;  // so much further behind than it began, it is played a littl
 const FASTER = 1.06;
 const TICK_MS = 250;
 const RENEWED_MS = 5000;  // so old is what is known of the end, at most
-const TRIES = 8;
+const SHORT_MS = 4000;  // a wait that is longer is no matter of loading: nothing new comes
+const MUCH_LATER_S = 8;  // so much further behind than it began, one click leads back
+const READY = "Press play to watch. Until then the captions are live.";
+const RECONNECTING = "The server does not answer; trying again.";
+const WAITS = new Set(["loading", "buffering", "stalled", "reconnecting"]);
 
 class Gone extends Error {}
 
-async function get(uri, signal) {
+// What is at an address. A server that does not answer is asked again for as long as it takes; `onCutOff` is told.
+async function get(uri, signal, onCutOff) {
   for (let tries = 0; ; tries += 1) {
     const answer = await fetch(uri, { signal }).catch((error) => {
       if (error.name === "AbortError") { throw error; }
       return null;
     });
+    onCutOff(!answer?.ok);
     if (answer?.ok) { return answer; }
-    if (answer?.status === 404 || tries >= TRIES) { throw new Gone(uri); }
+    if (answer?.status === 404) { throw new Gone(uri); }
     await new Promise((resolve) => { setTimeout(resolve, 250 * 2 ** Math.min(tries, 4)); });
     signal.throwIfAborted();
   }
@@ -33,6 +39,7 @@ class Track {
     this.buffer = buffer;
     this.next = null;  // number of the segment that is wanted next
     this.anchor = null;  // {number, time}: a segment of which it is known when it begins
+    this.cutOff = false;  // the server does not answer
     this.go(uri);
   }
 
@@ -44,6 +51,8 @@ class Track {
     this.readAt = 0;
     this.map = "";
   }
+
+  get(uri) { return get(uri, this.stop.signal, (cutOff) => { this.cutOff = cutOff; }); }
 
   get busy() { return this.buffer.updating; }
 
@@ -68,11 +77,10 @@ class Track {
 
   async read() {
     const now = performance.now();
-    const wanted = this.next !== null && this.playlist?.segments.some((segment) => segment.number >= this.next);
     const age = now - this.readAt;
-    if (this.playlist && (this.playlist.ended || age < (wanted ? RENEWED_MS : this.playlist.target * 500))) { return; }
+    if (this.playlist && (this.playlist.ended || age < (this.wants ? RENEWED_MS : this.playlist.target * 500))) { return; }
     const { signal } = this.stop;
-    const text = await (await get(this.uri, signal)).text();
+    const text = await (await this.get(this.uri)).text();
     signal.throwIfAborted();
     this.readAt = now;
     this.playlist = parseMedia(text, this.uri);
@@ -128,10 +136,10 @@ class Track {
     if (!segment || (time !== null && this.until(time) - time > ahead)) { return false; }
     if (!segment.gap) {
       if (segment.map !== this.map) {
-        await this.append(await (await get(segment.map, signal)).arrayBuffer());
+        await this.append(await (await this.get(segment.map)).arrayBuffer());
         this.map = segment.map;
       }
-      const data = await (await get(segment.uri, signal)).arrayBuffer();
+      const data = await (await this.get(segment.uri)).arrayBuffer();
       signal.throwIfAborted();
       await this.append(data);
       if (this.loaded) { this.anchor = { number: segment.number + 1, time: this.loaded }; }
@@ -140,23 +148,58 @@ class Track {
     return true;
   }
 
+  // Whether the server has something that is not loaded yet.
+  get wants() { return this.next !== null && Boolean(this.playlist?.segments.some((one) => one.number >= this.next)); }
+
   get ended() { return Boolean(this.playlist?.ended) && this.playlist.segments.every((one) => one.number < this.next); }
 }
 
 export class Player {
-  // `onState` is told in words what the player does; `onAudio` which sounds there are.
+  // `onState` is told when `state` or `words` are others; `onAudio` which sounds there are.
   constructor(video, onState, onAudio) {
     this.video = video;
     this.onState = onState;
     this.onAudio = onAudio;
     this.uri = "";
     this.timer = 0;
+    this.state = "none";
+    this.words = "";
+    this.stalls = this.waitedMs = 0;
+    this.beganAhead = this.newest = this.waitingSince = null;
     video.addEventListener("seeking", () => this.sought());
     video.addEventListener("error", () => this.fail("The player gave up on this stream."));
   }
 
   // Media time of what is on screen, in ms; null where nothing has been played yet, or the browser keeps its own time.
   get timeMs() { return this.tracks?.length && this.begun && this.played ? this.video.currentTime * 1000 : null; }
+
+  // `none`, `loading`, `ready` to be started, `playing`, `paused`, `buffering` what the server has, `stalled` for it has nothing new,
+  // `reconnecting` to a server that does not answer, `ended`, `failed`; `words` say it to a viewer.
+  become(state, words) {
+    if (state === this.state && words === this.words) { return; }
+    const now = performance.now();
+    const waits = WAITS.has(state);
+    if (waits && this.waitingSince === null) {
+      this.waitingSince = now;
+      this.stalls += this.state === "playing" && !this.video.seeking;
+    } else if (!waits && this.waitingSince !== null) {
+      this.waitedMs += this.played ? now - this.waitingSince : 0;
+      this.waitingSince = null;
+    }
+    this.state = state;
+    this.words = words;
+    this.onState();
+  }
+
+  // How much further behind the stream it is than when it began, in seconds.
+  get lostS() { return this.beganAhead === null || !this.newest ? 0 : this.newest - this.video.currentTime - this.beganAhead; }
+
+  get canCatchUp() { return this.played && !this.failed && this.lostS > MUCH_LATER_S; }
+
+  catchUp() {
+    this.video.currentTime = this.newest - this.beganAhead;
+    this.video.play();
+  }
 
   get isAudio() { return this.audioOnly; }
 
@@ -168,11 +211,16 @@ export class Player {
 
   close() {
     clearInterval(this.timer);
+    this.opening?.abort();
     for (const track of this.tracks ?? []) { track.stop.abort(); }
     this.tracks = [];
     this.uri = "";
+    this.beganAhead = this.newest = this.waitingSince = null;
+    this.stalls = this.waitedMs = 0;
+    this.cutOff = false;
     this.video.removeAttribute("src");
     this.video.load();
+    this.become("none", "");
   }
 
   async open(uri) {
@@ -182,23 +230,37 @@ export class Player {
     this.begun = this.played = this.failed = false;
     if (!("MediaSource" in window)) {
       this.video.src = uri;
-      this.onState("");
+      this.timer = setInterval(() => this.watch(), TICK_MS);
       return;
     }
-    this.onState("Loading…");
-    const opening = new AbortController();
+    this.become("loading", "Loading…");
+    this.opening = new AbortController();
+    const { signal } = this.opening;
     try {
       const base = new URL(uri, location.href).href;
-      this.master = parseMaster(await (await get(base, opening.signal)).text(), base);
+      const cutOff = (off) => { if (off) { this.become("reconnecting", RECONNECTING); } };
+      this.master = parseMaster(await (await get(base, signal, cutOff)).text(), base);
+      signal.throwIfAborted();
       if (!this.master) { throw new Gone(uri); }
       await this.attach();
     } catch (error) {
-      if (this.uri === uri) { this.fail(why(error)); }
+      if (this.uri === uri && error.name !== "AbortError") { this.fail(why(error)); }
       return;
     }
     this.timer = setInterval(() => this.tick(), TICK_MS);
     this.tick();
-    this.video.play().then(() => {}, () => this.onState("Press play to watch. Until then the captions are live."));
+    this.video.play().catch(() => {});  // a browser that does not start by itself is waited for: it says that it is paused
+  }
+
+  // Of a player that is the browser's own.
+  watch() {
+    const { video } = this;
+    this.played = this.played || (!video.paused && video.currentTime > 0);
+    if (video.error) { this.fail("The player gave up on this stream."); }
+    else if (video.ended) { this.become("ended", "The end."); }
+    else if (video.paused) { this.become(this.played ? "paused" : "ready", this.played ? "Paused." : READY); }
+    else if (video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA) { this.become("buffering", "Buffering…"); }
+    else { this.become("playing", ""); }
   }
 
   async attach() {
@@ -265,13 +327,10 @@ export class Player {
     if (this.failed || !this.tracks.length) { return; }
     const { video } = this;
     if (!this.begun) {
-      if (this.tracks.some((track) => !track.buffer.buffered.length)) { return; }
+      if (this.tracks.some((track) => !track.buffer.buffered.length)) { this.await("loading", "Waiting for enough to begin with…"); return; }
       const starts = this.tracks.map((track) => track.buffer.buffered.start(0));
       video.currentTime = Math.max(...starts) + 0.01;
       this.begun = true;
-      this.beganAhead = null;
-      this.onState(video.paused ? "Press play to watch. Until then the captions are live." : "");
-      return;
     }
     this.played = this.played || (!video.paused && video.currentTime > 0);
     const ahead = this.aheadS;
@@ -288,10 +347,20 @@ export class Player {
     }
     this.measure();
     this.pace(ended);
-    if (video.ended) { this.onState("The end."); }
-    else if (video.paused) { this.onState(this.played ? "Paused." : "Press play to watch. Until then the captions are live."); }
-    else if (ahead < 0.15 && !ended) { this.onState("Waiting for more to play…"); }
-    else { this.onState(""); }
+    if (video.ended) { this.become("ended", "The end."); }
+    else if (video.paused) { this.become(this.played ? "paused" : "ready", this.played ? "Paused." : READY); }
+    else if (video.seeking || (ahead < 0.15 && !ended)) { this.await("buffering", "Buffering…"); }
+    else { this.become("playing", ""); }
+  }
+
+  // It waits: for what the server has, which is `state`, for something new, or for the server itself.
+  await(state, words) {
+    const since = this.waitingSince ?? performance.now();
+    const seconds = Math.round((performance.now() - since) / 1000);
+    if (this.tracks.some((track) => track.cutOff)) { this.become("reconnecting", RECONNECTING); }
+    else if (this.begun && performance.now() - since > SHORT_MS && !this.tracks.some((track) => track.wants)) {
+      this.become("stalled", `Nothing new to play for ${seconds} seconds. It goes on when something comes.`);
+    } else { this.become(state, words); }
   }
 
   // How long it is, once it has an end: what the player's own bar goes by.
@@ -311,6 +380,7 @@ export class Player {
     const oldest = newest - lasting(playlist.segments, () => true);
     if (this.source.readyState === "open") { this.source.setLiveSeekableRange(Math.max(0, oldest), newest); }
     if (playlist.whole) { return; }
+    this.newest = newest;
     const behind = newest - this.video.currentTime;
     this.beganAhead ??= behind;
     this.video.playbackRate = behind > this.beganAhead + LATE_S ? FASTER : 1;
@@ -330,7 +400,7 @@ export class Player {
   fail(text) {
     this.failed = true;
     clearInterval(this.timer);
-    this.onState(text);
+    this.become("failed", text);
   }
 }
 
