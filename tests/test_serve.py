@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -144,6 +144,82 @@ def test_the_status_says_in_words_how_each_session_is() -> None:
         served.say(fault | {"fatal": True}, fault | {"session": "other", "fatal": True})
         status = wait_for(served, lambda status: len(status["sessions"]) == 2)
         assert [one["text"] for one in status["sessions"]] == ["Stopped: ingest: it is gone"] * 2
+
+
+REPORT = {
+    "session": "s",
+    "state": "playing",
+    "position_ms": 4000,
+    "loaded_ms": 6000,
+    "latency_ms": 9000,
+    "stalls": 1,
+    "buffering_ms": 700,
+}
+
+
+def audience(served: Serving, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The first `status` of those who watch that is as wanted, while records go on coming."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        served.say({"type": "status", "session": "s", "stage": "ingest", "state": "running"})
+        for line in list(served.passed):
+            record: dict[str, Any] = json.loads(line)
+            if record["type"] == "status" and "viewers" in record.get("counters", {}) and condition(record):
+                return record
+        time.sleep(0.1)
+    raise AssertionError(served.passed)
+
+
+def test_those_who_watch_are_told_of_in_status_records() -> None:
+    with Serving() as served:
+        served.say(header(**LIVE), said("One.", 1))
+        with stream_of(served) as one, stream_of(served) as two:
+            one.send(json.dumps(REPORT))
+            two.send(
+                json.dumps(REPORT | {"state": "buffering", "position_ms": 2000, "latency_ms": 11_000, "stalls": 0})
+            )
+            told = audience(served, lambda record: record["counters"]["viewers"] == 2)
+            assert told["detail"] == "1 playing, 1 buffering in 2 browsers"
+            assert (told["state"], told["lag_ms"]) == ("running", 10_000)
+            assert told["counters"] == {
+                "viewers": 2, "playing": 1, "waiting": 1, "position_ms": 3000, "latency_ms": 10_000, "latency_max_ms": 11_000,
+                "loaded_ms": 6000, "stalls": 1, "buffering_ms": 1400,
+            }  # fmt: skip
+            (session,) = json.loads(fetch(f"{served.root}status")[2])["sessions"]
+            assert session["viewers"] == told["counters"]
+            assert session["events"] == []  # those who watch are not told of each other
+        audience(served, lambda record: record["detail"] == "nobody watches")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["{", "[]", b"\x00", "{}", json.dumps(REPORT | {"more": 1}), json.dumps(REPORT | {"state": "<b>"}),
+     json.dumps(REPORT | {"position_ms": -1}), json.dumps(REPORT | {"session": "s" * 5000})],
+)  # fmt: skip
+def test_what_is_no_report_ends_the_line_of_who_sent_it(sent: str | bytes) -> None:
+    with Serving() as served:
+        served.say(header(**LIVE))
+        with stream_of(served) as other, stream_of(served) as socket:
+            socket.send(sent)
+            with pytest.raises(ConnectionClosed) as closed:
+                list(messages(socket))
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code in (1008, 1009)
+            served.say(said("Still here.", 1))
+            assert records_until(other, "Still here.")
+        assert "Traceback" not in served.errors
+
+
+def test_who_reports_without_end_is_cut_off() -> None:
+    with Serving() as served:
+        served.say(header(**LIVE))
+        with stream_of(served) as socket:
+            for _ in range(20):
+                socket.send(json.dumps(REPORT))
+            with pytest.raises(ConnectionClosed) as closed:
+                list(messages(socket))
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.reason == "too many messages"
 
 
 def test_all_captions_so_far_can_be_fetched_whole_or_in_part() -> None:

@@ -25,6 +25,7 @@ from media import ingested
 from streamlation_cli.records import Eos, Header, Packet
 from support import eos
 from test_live_rtmp import Nginx
+from test_serve import audience
 from test_serving import fetch
 from watching import Serving, translated, words
 
@@ -163,6 +164,10 @@ def test_a_live_picture_with_the_voice_the_original_and_captions_in_time(browser
         assert page.evaluate("document.querySelector('video').videoWidth") == 160
         expect(page.locator("#audio option")).to_have_text(["Portuguese", "English (original)"])
         hear(page, VOICE_HZ)
+        told = audience(served, lambda record: record["detail"] == "playing in a browser")["counters"]
+        assert (told["viewers"], told["playing"], told["waiting"]) == (1, 1, 0)
+        assert 0 < told["position_ms"] < SECONDS * 1000
+        assert told["latency_ms"] > SECONDS * 1000 - told["position_ms"]
         page.locator("#audio").select_option("English (original)")
         hear(page, ORIGINAL_HZ)
         page.locator("#audio").select_option("Portuguese")

@@ -2,7 +2,7 @@
 
 GET  /                              the page
 GET  /status                        how each session is (JSON)
-WS   /stream?after=ID               what happens as it happens, a JSON message each; see `board`
+WS   /stream?after=ID               what happens as it happens, a JSON message each, see `board`; takes reports, see `viewers`
 GET  /events                        the same as server-sent events; `Last-Event-ID` goes on after that one
 GET  /captions/SESSION/LANG.srt     all captions so far (also .vtt), with range requests
 POST /control/pause|resume|stop     for those who have the control token
@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from .board import Board
 from .downloads import FORMATS
 from .media import content_type_of, missing, ranged
+from .viewers import Viewers
 
 _SECONDS_BETWEEN_SIGNS = 15.0
 """Something is sent at least so often, that neither side nor a proxy takes the line for dead."""
@@ -34,8 +35,9 @@ _NO_STORE = {"Cache-Control": "no-store"}
 class Pages:
     """The routes over a board. `stop` ends the process in an orderly way."""
 
-    def __init__(self, board: Board, stop: Callable[[], None]) -> None:
+    def __init__(self, board: Board, viewers: Viewers, stop: Callable[[], None]) -> None:
         self._board = board
+        self._viewers = viewers
         self._stop = stop
         folder = files(__package__) / "page"
         self._files = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
@@ -61,6 +63,8 @@ class Pages:
 
     async def _status(self, request: Request) -> Response:
         status = {"role": request.state.role, **self._board.status()}
+        for session in status["sessions"]:
+            session["viewers"] = self._viewers.of(session["session"]).counters
         return Response(msgspec.json.encode(status), media_type="application/json", headers=_NO_STORE)
 
     async def _stream(self, socket: WebSocket) -> None:
@@ -72,11 +76,7 @@ class Pages:
                 for _, message in self._board.next_for(reader):
                     await socket.send_text(message.decode())
 
-        async def receive() -> None:
-            while (await socket.receive())["type"] != "websocket.disconnect":
-                pass  # nothing that a viewer sends means anything
-
-        tasks = [asyncio.create_task(send()), asyncio.create_task(receive())]
+        tasks = [asyncio.create_task(send()), asyncio.create_task(self._viewers.listen(socket))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

@@ -15,7 +15,6 @@ from ..errors import StreamlationError
 from ..records import Eos, Error, Header, Packet, Status, StreamRecord, Unknown, ends_session
 from .media import Stored
 
-STAGE = "serve"
 MASTER = "master.m3u8"
 _WINDOW_S = 60
 """How far back a live session can be played; as much again is kept for players that are late, all of it in memory."""
@@ -25,7 +24,7 @@ logger = logging.getLogger("streamlation.serve")
 class Playing:
     """One session. `store` has its playlists and segments; `began` says whether there is something to play."""
 
-    def __init__(self, header: Header, settings: Settings, target_latency_s: float) -> None:
+    def __init__(self, header: Header, settings: Settings, target_latency_s: float, stage: str) -> None:
         self.began = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         if header.live:
@@ -37,7 +36,7 @@ class Playing:
             name=MASTER, live=True, started_at=header.started_at, window_s=_WINDOW_S if header.live else 0
         )
         self._presentation = Presentation(
-            header, takes(MASTER), lambda: HlsSink(self.store, options), settings, stage=STAGE, live=header.live,
+            header, takes(MASTER), lambda: HlsSink(self.store, options), settings, stage=stage, live=header.live,
             target_latency_s=target_latency_s,
         )  # fmt: skip
         self._over = False
@@ -66,7 +65,10 @@ class Playing:
 
 
 class Players:
-    """All sessions that carry packets. `serve` makes an address of a store, `tell` is told it with the session's name."""
+    """All sessions that carry packets.
+
+    `serve` makes an address of a store, `tell` is told it with the session's name; `stage` is who reports.
+    """
 
     def __init__(
         self,
@@ -74,7 +76,9 @@ class Players:
         tell: Callable[[str, str], None],
         settings: Settings,
         target_latency_s: float,
+        stage: str,
     ) -> None:
+        self._stage = stage
         self._serve = serve
         self._tell = tell
         self._settings = settings
@@ -120,8 +124,8 @@ class Players:
             elif isinstance(record, Packet):
                 header, *before = self._before.pop(session)
                 assert isinstance(header, Header)
-                playing = self._playing[session] = Playing(header, self._settings, self._target_latency_s)
-                yield Status(session, stage=STAGE, state="running")
+                playing = self._playing[session] = Playing(header, self._settings, self._target_latency_s, self._stage)
+                yield Status(session, stage=self._stage, state="running")
                 for earlier in [*before, record]:
                     yield from playing.see(earlier)
             return
@@ -132,7 +136,7 @@ class Players:
             assert isinstance(record, Eos | Error)
             self._over.add(session)
             known.finish(record)
-            yield Status(session, stage=STAGE, state="completed" if isinstance(record, Eos) else "failed")
+            yield Status(session, stage=self._stage, state="completed" if isinstance(record, Eos) else "failed")
         else:
             yield from known.see(record)
         if known.began and session not in self._told:

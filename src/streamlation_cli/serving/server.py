@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .media import Stored
 
 DEFAULT_BIND = "127.0.0.1:8080"
+_MOST_SENT = 4096
+"""Bytes of a WebSocket message that somebody sends us: a page reports how its player is, no more."""
 _STOP_S = 0.5
 """How long a download that is under way may hold up the end."""
 
@@ -115,7 +117,7 @@ class Server:
             app = guard(app)
         config = uvicorn.Config(
             app, http="h11", ws="websockets-sansio", lifespan="off", log_config=None, access_log=False, server_header=False,
-            proxy_headers=False, timeout_graceful_shutdown=_STOP_S,  # type: ignore[arg-type]
+            proxy_headers=False, ws_max_size=_MOST_SENT, timeout_graceful_shutdown=_STOP_S,  # type: ignore[arg-type]
         )  # fmt: skip
         self._uvicorn = uvicorn.Server(config)
         self._wanted_port = port

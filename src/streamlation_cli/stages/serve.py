@@ -11,6 +11,8 @@ network; viewing then takes a token: `--token`, or one that is made and is part 
 for control, lets its holder pause the captions for everyone, and stop the process. Tokens are better given as
 $STREAMLATION_SERVE_TOKEN and $STREAMLATION_SERVE_CONTROL_TOKEN, which no list of processes shows.
 
+While somebody watches there is a `status` record a second: how many play, wait or read, how far they are, how late.
+
 Beside the page: `/status` (JSON), `/stream` (WebSocket) and `/events` (server-sent events) with the records as they come,
 and all captions so far as `/captions/SESSION/LANGUAGE.srt` and `.vtt`.
 
@@ -41,9 +43,10 @@ from .. import stdio
 from ..dubbing.settings import MixOptions
 from ..errors import UsageError
 from ..options import option
-from ..records import StreamRecord, ends_session
+from ..records import Header, StreamRecord, Unknown, ends_session
 from ..sessions import Stage
 
+STAGE = "serve"
 logger = logging.getLogger("streamlation.serve")
 
 _TICK_S = 0.1
@@ -79,8 +82,11 @@ class Options(MixOptions):
     )  # fmt: skip
 
 
-def stage(options: Options) -> Stage:
-    """Serves what passes by; raises UsageError for an address that is none, Unavailable where it cannot be served on."""
+def stage(options: Options, name: str = STAGE) -> Stage:
+    """Serves what passes by; `name` is who reports.
+
+    Raises UsageError for an address that is none, Unavailable where it cannot be served on.
+    """
     from ..engines import needs_extra
     from ..serving.server import Server, parse_bind
 
@@ -92,6 +98,7 @@ def stage(options: Options) -> Stage:
         from ..serving.board import Board
         from ..serving.pages import Pages
         from ..serving.playing import Players
+        from ..serving.viewers import Telling, Viewers
 
     for flag, token in (("--token", options.token), ("--control-token", options.control_token)):
         if token and not re.fullmatch(r"[A-Za-z0-9._~-]+", token):
@@ -102,6 +109,7 @@ def stage(options: Options) -> Stage:
     linger_s = options.linger if options.linger is not None else (float("inf") if stdio.stdout_is_terminal() else 0.0)
 
     board = Board()
+    viewers = Viewers()
     access = Access(host, options.token, options.control_token, Audit(options.audit_log))
     stack = contextlib.ExitStack()
     stack.callback(access.audit.close)
@@ -109,7 +117,7 @@ def stage(options: Options) -> Stage:
         Server(
             host,
             port,
-            routes=Pages(board, _stop).routes(),
+            routes=Pages(board, viewers, _stop).routes(),
             guard=lambda app: Guard(app, access),
             before_stop=board.close,
         )
@@ -118,7 +126,11 @@ def stage(options: Options) -> Stage:
     if not options.captions_only:
         settings = Settings(mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db)
         players = Players(
-            lambda store: urlsplit(server.serve_store(store)).path, board.set_media, settings, options.target_latency
+            lambda store: urlsplit(server.serve_store(store)).path,
+            board.set_media,
+            settings,
+            options.target_latency,
+            name,
         )
         stack.callback(players.close)
     _announce(server.address, access.view_token, access.control_token)
@@ -127,6 +139,19 @@ def stage(options: Options) -> Stage:
         for record in records:
             board.see(record)
             yield record
+
+    telling: dict[str, Telling] = {}
+
+    def told(record: StreamRecord) -> Iterator[StreamRecord]:
+        """How those who watch are; they themselves need not be told."""
+        if isinstance(record, Header):
+            telling[record.session] = Telling(viewers, record.session, name)
+        elif ends_session(record):
+            telling.pop(record.session, None)
+        elif not isinstance(record, Unknown) and record.session in telling:
+            status = telling[record.session].due()
+            if status is not None:
+                yield status
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
         with stack:
@@ -138,6 +163,7 @@ def stage(options: Options) -> Stage:
                 else:
                     yield from seen([record])
                     yield from seen(said)
+                yield from told(record)
             until_s = time.monotonic() + linger_s
             while time.monotonic() < until_s and not stdio.interrupt_requested():
                 time.sleep(_TICK_S)

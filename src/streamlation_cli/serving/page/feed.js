@@ -27,6 +27,11 @@ export class Feed {
     this.line = events ? this.openEvents() : this.openSocket();
   }
 
+  // Tells the server something, where the line is one that goes both ways.
+  say(message) {
+    if (this.line instanceof WebSocket && this.line.readyState === WebSocket.OPEN) { this.line.send(JSON.stringify(message)); }
+  }
+
   openSocket() {
     const address = new URL(`stream?after=${encodeURIComponent(this.lastId)}`, location.href);
     address.protocol = address.protocol.replace("http", "ws");

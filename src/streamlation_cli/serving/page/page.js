@@ -42,14 +42,14 @@ class Page {
     });
     for (const action of ["pause", "stop"]) { $(action).addEventListener("click", () => this.control(action)); }
     this.clock = new Clock();
-    this.player = new Player($("video"), () => this.say(), (sounds, sound) => this.offerAudio(sounds, sound));
+    this.player = new Player($("video"), () => { this.say(); this.report(); }, (sounds, sound) => this.offerAudio(sounds, sound));
     $("catch-up").addEventListener("click", () => this.player.catchUp());
     $("audio").addEventListener("change", () => this.player.choose($("audio").value));
     this.timeMs = null;
     setInterval(() => this.follow(), 100);
     this.feed = new Feed((message) => this.take(message), (line) => this.onLine(line));
     this.feed.connect();
-    setInterval(() => this.say(), 1000);
+    setInterval(() => { this.say(); this.report(); }, 1000);
     this.askRole();
   }
 
@@ -257,6 +257,19 @@ class Page {
     this.line = line;
     if (line.up) { this.askRole(); }
     this.say();
+  }
+
+  // How the player is, for who runs this.
+  report() {
+    const { player, session } = this;
+    if (!session?.state) { return; }
+    const ms = (seconds) => (seconds === null || !Number.isFinite(seconds) ? null : Math.max(0, Math.round(seconds * 1000)));
+    const late = session.state.state === "running" ? this.pictureMs(session.state) : null;
+    this.feed.say({
+      session: this.name, state: player.state === "none" ? "reading" : player.state, position_ms: ms(player.placeS),
+      duration_ms: ms(player.video.duration), loaded_ms: ms(player.aheadS), latency_ms: late === null ? null : Math.round(late),
+      stalls: player.stalls, buffering_ms: Math.round(player.waited), volume: player.video.muted ? 0 : player.video.volume,
+    });
   }
 
   // How it is going, in words.

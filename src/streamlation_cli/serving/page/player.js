@@ -170,6 +170,12 @@ export class Player {
     video.addEventListener("error", () => this.fail("The player gave up on this stream."));
   }
 
+  // Where it is, in seconds; null where nothing has been played yet.
+  get placeS() { return this.played ? this.video.currentTime : null; }
+
+  // How long it has waited in all, in ms, this wait included.
+  get waited() { return this.waitedMs + (this.played && this.waitingSince !== null ? performance.now() - this.waitingSince : 0); }
+
   // Media time of what is on screen, in ms; null where nothing has been played yet, or the browser keeps its own time.
   get timeMs() { return this.tracks?.length && this.begun && this.played ? this.video.currentTime * 1000 : null; }
 
