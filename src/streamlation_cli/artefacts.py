@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,9 @@ class Artefact:
         self.part = Path(target + ".part")
         """Where the bytes go until `commit`; a muxer may write it itself."""
         self._stream: BinaryIO | None = None
+        self.written_bytes = 0
+        self.blocked_s = 0.0
+        """How long writing took: on standard output, how long its reader let it wait."""
         if target != STDOUT:
             with writing(target):
                 parent = Path(target).parent
@@ -41,9 +45,12 @@ class Artefact:
                     self._stream = stdout()
                 else:
                     self._stream = self.part.open("wb")
+            began_s = time.monotonic()
             self._stream.write(data)
             if self.target == STDOUT:
                 self._stream.flush()
+            self.blocked_s += time.monotonic() - began_s
+            self.written_bytes += len(data)
 
     def commit(self) -> None:
         """The artefact is whole."""

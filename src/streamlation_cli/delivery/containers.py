@@ -125,12 +125,12 @@ class ContainerFile:
 
         self._target = target
         self._kind = container
-        self._artefact = Artefact(target)
+        self.artefact = Artefact(target)
         self._streams: dict[str, Stream] = {}
         self._captions: dict[str, int] = {}
         self._hidden: set[int] = set()
         """Numbers, from 1, of tracks that are not shown unless asked for."""
-        file: Any = Pipe(self._artefact) if target == STDOUT else str(self._artefact.part)
+        file: Any = Pipe(self.artefact) if target == STDOUT else str(self.artefact.part)
         # Without the muxer's name, version and random numbers in it, the same input gives the same bytes everywhere.
         options = {"fflags": "+bitexact", "max_interleave_delta": _INTERLEAVE_US, **dict(container.options)}
         with muxing(self._target):
@@ -159,14 +159,14 @@ class ContainerFile:
         with muxing(self._target):
             self._container.close()
             if self._kind.captions == "mov_text":
-                mp4_flags.disable(self._artefact.part, self._hidden)
-        self._artefact.commit()
+                mp4_flags.disable(self.artefact.part, self._hidden)
+        self.artefact.commit()
 
     def abandon(self) -> None:
         """See `Sink`; what was written stays as `NAME.part`."""
         with contextlib.suppress(Exception):  # what led here is already being reported
             self._container.close()
-        self._artefact.abandon()
+        self.artefact.abandon()
 
     def _copied_stream(self, track: Track) -> Stream:
         try:
