@@ -8,6 +8,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Tests that run side by side: most of them wait more than they compute.
+WORKERS ?= $(shell expr $$(nproc) + 1)
+
 .PHONY: demo test check bench generate samples clean
 
 $(BIN)/python:
@@ -36,7 +39,8 @@ check: $(VENV)/.dev
 
 test: check
 	tools/debian_parts.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m timed; timed=$$?; \
+	$(BIN)/python -m pytest -m 'not timed' --numprocesses $(WORKERS) --dist worksteal; exit $$((timed | $$?))
 
 bench: $(VENV)/.dev
 	$(BIN)/python tools/bench.py --json bench-results/bench.json

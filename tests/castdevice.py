@@ -31,6 +31,8 @@ import av
 import zeroconf
 from pychromecast.generated import cast_channel_pb2
 
+from ports import free_port
+
 CONNECTION = "urn:x-cast:com.google.cast.tp.connection"
 HEARTBEAT = "urn:x-cast:com.google.cast.tp.heartbeat"
 RECEIVER = "urn:x-cast:com.google.cast.receiver"
@@ -215,7 +217,7 @@ class CastDevice:
 
     def __init__(self, host: str, folder: Path, speed: float) -> None:
         self.host = host
-        self.port = 0
+        self.port = free_port()
         self.loads: list[Load] = []
         self.commands: list[str] = []
         self.volume = 0.5
@@ -261,7 +263,6 @@ class CastDevice:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._folder / "cert.pem", self._folder / "key.pem")
         self._server = await asyncio.start_server(self._serve, self.host, self.port, ssl=context)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _hang_up(self) -> None:
         if self._server is not None:

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,10 @@ for name in [name for name in os.environ if name.startswith("STREAMLATION_") and
 
 # A shell that starts the suite in the background has it ignore SIGINT, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is not what is examined, and says most about what else the machine does.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 collect_ignore = ["live_system.py", "rtsp_server.py"]
 """Programs that tests start, not modules with doctests."""

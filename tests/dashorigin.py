@@ -12,6 +12,7 @@ from typing import Any
 import av
 
 from beacon import beacon
+from ports import free_port
 
 RATE = 48_000
 _STEP_S = 0.1
@@ -90,7 +91,7 @@ class Origin:
         self.requests: list[str] = []
         self._frozen: bytes | None = None
         self._server: _Server | None = None
-        self._port = 0
+        self._port = free_port()
         self.up()
         self.address = f"http://127.0.0.1:{self._port}/live.mpd"
 
@@ -119,7 +120,6 @@ class Origin:
                 self.wfile.write(data)
 
         self._server = _Server(("127.0.0.1", self._port), Handler)
-        self._port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 

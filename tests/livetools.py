@@ -46,13 +46,6 @@ def together(*scenarios: Callable[[], None]) -> None:
             done.result()
 
 
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port that nobody has now."""
-    with socket.socket(socket.AF_INET, kind) as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return int(reserved.getsockname()[1])
-
-
 def wait_until(there: Callable[[], Any], what: str, limit_s: float = 15.0) -> Any:
     """What `there` returns as soon as it is true; fails after `limit_s`."""
     until_s = time.monotonic() + limit_s

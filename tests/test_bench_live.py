@@ -59,6 +59,7 @@ def near(latency: dict[str, Any], seconds: float) -> None:
         assert seconds - 0.03 <= latency[name] <= seconds + tolerance_s, latency
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("mode", ["late", "simple"])
 def test_a_system_that_is_one_second_late_measures_one_second(mode: str, place: Path) -> None:
     report = measured(place, mode, "--json", "figures.json")
@@ -78,6 +79,7 @@ def test_a_system_that_is_one_second_late_measures_one_second(mode: str, place: 
     assert [word["heard_as"] for word in figures["words"][0]] == [word["text"] for word in WORDS]
 
 
+@pytest.mark.timed
 def test_silence_fed_first_is_not_measured(place: Path) -> None:
     shifted = [{**word, "start_ms": word["start_ms"] + 1000, "end_ms": word["end_ms"] + 1000} for word in WORDS]
     (place / "heard.json").write_text(json.dumps(shifted))
@@ -90,6 +92,7 @@ def test_silence_fed_first_is_not_measured(place: Path) -> None:
     assert report["resources"]["startup_cpu_s"] < report["resources"]["cpu_s"]
 
 
+@pytest.mark.timed
 def test_words_are_seen_before_they_are_committed(place: Path) -> None:
     report = measured(place, "volatile", delay=0.4)
     near(report["commit_latency"], 0.4)
@@ -97,6 +100,7 @@ def test_words_are_seen_before_they_are_committed(place: Path) -> None:
     assert report["erasure"]["transcripts"]["normalized"] == 0
 
 
+@pytest.mark.timed
 def test_what_is_taken_back_is_measured(place: Path) -> None:
     report = measured(place, "rewrite", delay=0.4)
     near(report["commit_latency"], 0.4)
@@ -139,6 +143,7 @@ def test_garbage_is_counted_and_shown(place: Path) -> None:
         assert said in text
 
 
+@pytest.mark.timed
 def test_several_streams_are_pooled(place: Path) -> None:
     report = measured(place, "late", "--streams", "3", delay=0.3)
     assert report["commit_latency"]["count"] == 12
@@ -150,6 +155,7 @@ def test_several_streams_are_pooled(place: Path) -> None:
     assert report["wer"]["reference_words"] == 12
 
 
+@pytest.mark.timed
 def test_translation_and_captions(place: Path) -> None:
     (place / "talk.en.txt").write_text("SEVEN BOATS LEFT EARLY.\n")
     report = measured(place, "caption", "--to", "en", "--translation", "talk.en.txt", delay=0.5)
@@ -285,6 +291,7 @@ def test_a_system_that_is_not_there(place: Path) -> None:
     assert "status 127" in result.stderr
 
 
+@pytest.mark.timed
 @pytest.mark.long
 def test_a_soak_sees_memory_and_handles_grow(place: Path) -> None:
     result = bench(place, "leak", "--soak", "0.25", "--speed", "150")

@@ -26,6 +26,7 @@ from livetools import (
     together,
     wait_until,
 )
+from ports import free_port
 from streamlation_cli.records import Discontinuity, Eos, Header, Status
 from streamlation_cli.sources.hls import Hls, Origin, choose
 from streamlation_cli.sources.m3u8 import Master, Playlist, parse
@@ -40,7 +41,7 @@ class Site:
         self.folder = folder
         self.change = change
         self.requests: list[str] = []
-        self.port = 0
+        self.port = free_port()
         self._stack = ExitStack()
 
     def start(self) -> None:

@@ -19,12 +19,12 @@ from livetools import (
     assert_metrics,
     assert_once_with_gap,
     fatal,
-    free_port,
     heard,
     report,
     served,
     together,
 )
+from ports import free_port
 from streamlation_cli.records import Discontinuity, Eos, Header, Status
 
 _BURST_BYTES = 56 << 10
@@ -34,7 +34,7 @@ class Icecast:
     """A relay: takes one publisher on a TCP port and sends what it says to every listener, beginning with a burst."""
 
     def __init__(self, content_type: str) -> None:
-        self.port = 0
+        self.port = free_port()
         self.publish = f"tcp://127.0.0.1:{free_port()}?listen=1"
         self._type = content_type
         self._stack = ExitStack()

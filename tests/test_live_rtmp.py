@@ -21,7 +21,6 @@ from livetools import (
     assert_metrics,
     assert_once_with_gap,
     fatal,
-    free_port,
     heard,
     is_open,
     publish,
@@ -30,6 +29,7 @@ from livetools import (
     wait_until,
 )  # fmt: skip
 from media import normalized
+from ports import free_port
 from streamlation_cli.records import Eos, Transcript
 from streamlation_cli.stages import transcribe
 

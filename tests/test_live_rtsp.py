@@ -20,7 +20,6 @@ from livetools import (
     assert_metrics,
     assert_once_with_gap,
     fatal,
-    free_port,
     is_open,
     publish,
     report,
@@ -28,6 +27,7 @@ from livetools import (
     together,
     wait_until,
 )
+from ports import free_port
 
 _PYTHON = "/usr/bin/python3"
 """Debian's, which has GStreamer's bindings."""

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import pytest
 
 from beacon import BLOCK_S, holes
-from livetools import Watched, free_port
+from livetools import Watched
 from media import errors, ingested, of
+from ports import free_port
 from station import Station
 from streamlation_cli.records import Discontinuity, Error, Header
 

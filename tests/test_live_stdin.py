@@ -60,6 +60,7 @@ def _raw_with_a_pause() -> None:
     assert abs(runs[1].media_s - 4) < 0.5
 
 
+@pytest.mark.timed
 def test_samples_come_out_at_once() -> None:
     with piped(*_RAW) as (watched, to):
         speak(to, 0, 1)

@@ -14,11 +14,11 @@ from livetools import (
     assert_metrics,
     assert_once_with_gap,
     fatal,
-    free_port,
     heard,
     report,
     together,
 )
+from ports import free_port
 
 
 @pytest.mark.long

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from beacon import BLOCK_S, holes
-from livetools import Watched, free_port
+from livetools import Watched
 from media import errors, ingested, of
+from ports import free_port
 from streamlation_cli.records import Discontinuity, Error, Header, Status
 
 HERE = Path(__file__).parent

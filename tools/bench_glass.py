@@ -109,7 +109,8 @@ def offline_words(audio: Path, language: str) -> list[Word]:
 def measure(audio: Path, streams: int, spoken: str, target: str) -> dict[str, Any]:
     """Lags in seconds, by stream, and how many of the translated words were seen."""
     from chromium import chromium, page_of
-    from livetools import Process, free_port, is_open, wait_until
+    from livetools import Process, is_open, wait_until
+    from ports import free_port
     from test_live_rtmp import Nginx
 
     known = offline_words(audio, spoken)
