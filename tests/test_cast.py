@@ -14,19 +14,22 @@ from typing import Any
 
 import av
 import msgspec
+import numpy as np
 import pytest
 
 from castdevice import CastDevice, cast_device
 from castfiles import FPS, film
 from fileserver import FileServer
 from media import ingested, normalized
+from streamlation_cli import ndjson
+from streamlation_cli.delivery.joining import Settings
 from streamlation_cli.errors import UsageError
 from streamlation_cli.receivers import KINDS, Device
 from streamlation_cli.receivers.contents import examine
 from streamlation_cli.receivers.finding import listing
 from streamlation_cli.receivers.keys import _split
 from streamlation_cli.receivers.preparing import fits
-from streamlation_cli.records import Header
+from streamlation_cli.records import Header, Speech
 from support import PROGRAM, Result, shell, streamlation
 from terminal import OnTerminal
 
@@ -353,6 +356,37 @@ def test_standard_output_gets_a_stream_that_players_play(talk: Path) -> None:
             assert sum(isinstance(frame, av.VideoFrame) for frame in container.decode(video=0)) == 6 * FPS
 
 
+@pytest.mark.parametrize("how", ["file", "records"])
+def test_how_standard_output_is_read_is_told_to_events(talk: Path, how: str) -> None:
+    cast_it = "streamlation cast --to - --events told"
+    script = {
+        "file": f"{cast_it} {talk}",
+        "records": f"streamlation ingest {talk} --video | streamlation normalize --keep-packets | {cast_it}",
+    }[how]
+    # A reader that takes a little and then nothing for a while.
+    shell(f"{script} | (head -c 1000; sleep 2.5; cat) > out", cwd=talk.parent, timeout=60).ok()
+    told = [json.loads(line) for line in (talk.parent / "told").read_text().splitlines()]
+    last = [record for record in told if record["type"] == "status" and record["stage"] == "cast"][-1]
+    assert (last["state"], last["detail"]) == ("completed", "ended on standard output")
+    assert last["counters"]["bytes"] == (talk.parent / "out").stat().st_size
+    assert last["counters"]["position_ms"] == pytest.approx(6000, abs=100)
+    assert last["counters"]["blocked_ms"] > 1000
+
+
+def test_records_are_mixed_as_is_asked_for(talk: Path, tmp_path: Path) -> None:
+    tone = (np.sin(2 * np.pi * 2000 * np.arange(2 * 16_000) / 16_000) * 8000).astype("<i2").tobytes()
+    speech = Speech("talk", id="s1", start_ms=1000, end_ms=3000, sample_rate_hz=16_000, voice="tone", data=tone)
+    header, *rest = normalized(ingested(talk, video=True), keep_packets=True)
+    assert isinstance(header, Header)
+    records = [msgspec.structs.replace(header, language="en", target_language="pt"), *rest[:-1], speech, rest[-1]]
+    (tmp_path / "log.ndjson").write_bytes(b"".join(map(ndjson.encode, records)))  # type: ignore[arg-type]
+    shell("streamlation cast --to - --mix keep --keep-side right < log.ndjson > kept.ts", cwd=tmp_path).ok()
+    with av.open(str(tmp_path / "kept.ts")) as container:
+        blocks = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    for channel, hertz in zip(np.concatenate(blocks, axis=1)[:, 60_000:108_000], (2000, 330), strict=True):
+        assert np.argmax(np.abs(np.fft.rfft(channel))) == pytest.approx(hertz, abs=20)  # a second of 48 kHz: 1 Hz each
+
+
 def test_a_player_that_stops_reading_ends_it_quietly(talk: Path) -> None:
     result = shell(f"streamlation cast {talk} --to - | head -c 1000 > /dev/null", cwd=talk.parent)
     assert (result.status, result.stderr) == (0, "")
@@ -382,15 +416,23 @@ def test_the_page_of_a_film_plays_it_with_subtitles(folder: Path, talk: Path) ->
     address = process.stderr.readline().decode().split()[-1]
     with chromium() as browser, page_of(browser, address) as page:
         page.wait_for_function(
-            "document.querySelector('video').currentTime > 1 && document.querySelector('video').readyState >= 3"
+            "document.querySelector('video').currentTime > 2.5 && document.querySelector('video').readyState >= 3"
         )
         shown = page.evaluate(
             "[...document.querySelector('video').textTracks].map(t => [t.language, t.mode, t.cues && t.cues.length])"
         )
         assert shown == [["en", "disabled", None], ["pt", "showing", 2]]
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    records = [json.loads(line) for line in process.communicate(timeout=20)[0].splitlines()]
     assert process.returncode == 130
+    told = [record for record in records if record.get("detail") == "playing in a browser"]
+    positions = [record["counters"]["position_ms"] for record in told]
+    assert len(positions) >= 2
+    assert positions == sorted(positions)
+    assert positions[-1] > 1000
+    assert told[-1]["counters"]["duration_ms"] == pytest.approx(6000, abs=100)
+    assert 0 < told[-1]["progress"] < 1
+    assert {record["stage"] for record in told} == {"cast"}
 
 
 def test_the_commands_of_the_guide(folder: Path, talk: Path) -> None:
@@ -446,7 +488,7 @@ def test_a_live_session_becomes_a_stream_that_grows(talk: Path) -> None:
         else record
         for record in normalized(ingested(talk, video=True), keep_packets=True)
     ]
-    streaming = Streaming(records[0], "cast", 2.0)
+    streaming = Streaming(records[0], "cast", Settings(), 2.0)
     ready = []
     for record in records[1:-1]:
         for status in streaming.feed(record):
@@ -494,7 +536,5 @@ def test_a_sound_for_airplay_is_the_film_s_own_and_can_be_paused_and_sought_in(t
 
 def _pitch(data: bytes) -> float:
     """The loudest frequency in 44.1 kHz stereo s16le, Hz."""
-    import numpy as np
-
     samples = np.frombuffer(data, "<i2")[::2].astype(float)
     return float(np.argmax(np.abs(np.fft.rfft(samples))) * 44_100 / len(samples))

@@ -164,17 +164,19 @@ def serve_texts(texts: Sequence[Text], wishes: Wishes, server: Server) -> tuple[
 def remux(contents: Contents, sound: Sound | None, kind: Kind, folder: Path) -> Path:
     """A new MP4 in `folder` with the copied picture and one sound; raises DataError where it cannot be read."""
     path = Path(tempfile.mkdtemp(dir=folder)) / (Path(contents.path).stem + ".mp4")
-    write(contents, sound, str(path), "mp4", kind.audio & _IN_MP4, {"movflags": "+faststart"})
+    for _ in writing(contents, sound, str(path), "mp4", kind.audio & _IN_MP4, {"movflags": "+faststart"}):
+        pass
     return path
 
 
-def write(
+def writing(
     contents: Contents, sound: Sound | None, target: Any, format: str, copied: frozenset[str] | None,
     options: dict[str, str] | None = None, start_ms: int = 0,
-) -> None:  # fmt: skip
+) -> Iterator[int]:  # fmt: skip
     """Writes the picture, copied, and one sound, copied where its codec is among `copied` (None: all), to a path or file-like.
 
-    From the keyframe before `start_ms` on. Raises DataError where it cannot be read or written so, Interrupted where a signal came.
+    Written while it is iterated over: it yields the media time, ms, that it has come to. From the keyframe before `start_ms` on.
+    Raises DataError where it cannot be read or written so, Interrupted where a signal came.
     """
     import av
 
@@ -184,7 +186,7 @@ def write(
                 source.seek(start_ms * 1000)
             container = av.open(target, "w", format=format, options=options or {})
             try:
-                _copy(source, container, contents, sound, copied)
+                yield from _copy(source, container, contents, sound, copied)
             except BaseException:
                 with contextlib.suppress(Exception):  # what led here is what is to be told
                     container.close()
@@ -196,7 +198,9 @@ def write(
         raise DataError(f"{contents.name}: cannot be rewritten as {format}: {error}") from error
 
 
-def _copy(source: Any, target: Any, contents: Contents, sound: Sound | None, copied: frozenset[str] | None) -> None:
+def _copy(
+    source: Any, target: Any, contents: Contents, sound: Sound | None, copied: frozenset[str] | None
+) -> Iterator[int]:
     chosen = []
     outputs: dict[int, Any] = {}
     encoded: tuple[Any, Any] | None = None
@@ -218,6 +222,8 @@ def _copy(source: Any, target: Any, contents: Contents, sound: Sound | None, cop
     for packet in _with_dts(source.demux(chosen)):
         if (code := stdio.interrupt_requested()) is not None:
             raise stdio.Interrupted(code)
+        if packet.dts is not None:
+            yield max(0, round(packet.dts * packet.time_base * 1000))
         output = outputs[packet.stream.index]
         if encoded is not None and output is encoded[0]:
             _encode(packet, *encoded, target)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from .. import stdio
+from ..delivery.joining import Settings
 from ..errors import Unavailable
 from ..records import Eos, Error, Header, State, Status, StreamRecord
 from ..serving.server import Server
@@ -30,19 +30,18 @@ class Session:
     """See `Handler`. The device is connected to when the session begins, and told to play when it has enough to begin with."""
 
     def __init__(
-        self, header: Header, kind: Kind, receiver: Receiver, server: Server, wishes: Wishes, options: Options
-    ) -> None:
+        self, header: Header, kind: Kind, receiver: Receiver, server: Server, wishes: Wishes, settings: Settings, options: Options
+    ) -> None:  # fmt: skip
         self._header = header
         self._kind = kind
         self._receiver = receiver
         self._server = server
         self._wishes = wishes
         self._options = options
-        self._streaming = Streaming(header, STAGE, options.target_latency)
+        self._streaming = Streaming(header, STAGE, settings, options.target_latency)
         self._casting: Casting | None = None
         self._over = False
         self._reported_s = 0.0
-        self._stack = ExitStack()
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         """See `Handler`."""

@@ -24,7 +24,7 @@ _WINDOW_S = 60.0
 class Streaming:
     """One session on its way into a store. Raises UsageError where the picture cannot be copied."""
 
-    def __init__(self, header: Header, stage: str, target_latency_s: float = 0.0) -> None:
+    def __init__(self, header: Header, stage: str, settings: Settings, target_latency_s: float = 0.0) -> None:
         self.store = MemoryStore()
         self.header = header
         self._sink = HlsSink(
@@ -32,7 +32,7 @@ class Streaming:
             HlsOptions(name=NAME, live=True, window_s=_WINDOW_S if header.live else 0, started_at=header.started_at),
         )
         self._presentation = Presentation(
-            header, takes(NAME), lambda: self._sink, Settings(), stage=stage, live=header.live,
+            header, takes(NAME), lambda: self._sink, settings, stage=stage, live=header.live,
             target_latency_s=target_latency_s, needs_media=True,
         )  # fmt: skip
 

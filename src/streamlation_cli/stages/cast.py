@@ -19,7 +19,10 @@ interrupted. An address that the device fetches by itself plays on without it: `
 --wait is given. On a terminal: space pauses, ←/→ seek, ↑/↓ set the volume, s changes subtitles, q stops. From elsewhere the
 same is done with --pause, --resume, --seek, --volume, --stop, and --status tells how a device is.
 
-Once a second and whenever something changes there is a `status` record with position, volume, stalls and, live, latency.
+Of records, --mix says what is heard under the dubbed voice, as in `run`.
+
+Once a second and whenever something changes there is a `status` record with state, position, volume, stalls and, live, latency;
+for a browser those of all who watch; for standard output position, bytes, and how long the player let us wait (`--events` gets them).
 AirPlay gets the sound alone.
 
 Examples:
@@ -41,10 +44,11 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..dubbing.settings import MixOptions
 from ..errors import StreamlationError, Unavailable, UsageError
 from ..options import argument, option
 from ..records import PROTO, Eos, Error, Header, Status, StreamRecord, ends_session
@@ -52,6 +56,7 @@ from ..render import clock
 from ..sessions import Stage, by_session
 
 if TYPE_CHECKING:
+    from ..delivery.joining import Settings
     from ..receivers import Device, Kind, Media, Playback, Receiver
     from ..receivers.casting import Casting
     from ..receivers.contents import Contents
@@ -63,7 +68,7 @@ logger = logging.getLogger("streamlation.cast")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MixOptions):
     """What to play where, and how."""
 
     input: str = argument("INPUT", "", help="file or http address to play; without it the records of standard input")
@@ -181,22 +186,30 @@ def _told(options: Options, session: str, work: Iterator[StreamRecord]) -> Itera
 
 def stage(options: Options) -> Stage:
     """Casts each session; raises UsageError or Unavailable at once where that cannot work."""
-    _check(options)
-    if options.to == "-":
-        from . import mux
+    from ..delivery.joining import Settings
 
-        return mux.stage(mux.Options(output=("-",), format=options.format))
+    _check(options)
+    settings = Settings(mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db)
+    if options.to == "-":
+        from ..receivers import stdout
+
+        return stdout.stage(options.format, settings)
     if options.to == "browser":
         from . import serve
 
-        return serve.stage(serve.Options(bind=options.bind) if options.bind else serve.Options())
+        own = serve.Options(
+            mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, target_latency=options.target_latency
+        )
+        return serve.stage(replace(own, bind=options.bind) if options.bind else own, STAGE)
     wishes = _wishes(options)
     if wishes.subtitles or wishes.start_ms:
         raise UsageError("--subtitles and --start are for a finished file; leave them out, or name INPUT")
-    return lambda records: _records(records, options, wishes)
+    return lambda records: _records(records, options, wishes, settings)
 
 
-def _records(records: Iterable[StreamRecord], options: Options, wishes: Wishes) -> Iterator[StreamRecord]:
+def _records(
+    records: Iterable[StreamRecord], options: Options, wishes: Wishes, settings: Settings
+) -> Iterator[StreamRecord]:
     from ..receivers.finding import DISCOVERY_S, find
     from ..receivers.recording import Session
 
@@ -212,7 +225,7 @@ def _records(records: Iterable[StreamRecord], options: Options, wishes: Wishes) 
                 raise UsageError(f"{header.session}: {device.name} plays {other} already; cast one session at a time")
             receiver: Receiver = kind.load().connect(device, options.timeout)
             stack.callback(receiver.close)
-            session = Session(header, kind, receiver, server, wishes, options)
+            session = Session(header, kind, receiver, server, wishes, settings, options)
             stack.callback(session.abandon)
             sessions[header.session] = session
             return session
@@ -282,14 +295,22 @@ def _input(options: Options, session: str) -> Iterator[StreamRecord]:
 
 
 def _in_browser(options: Options, contents: Contents, session: str, wishes: Wishes) -> Iterator[StreamRecord]:
-    from ..receivers import IN_BROWSER, browser
+    from ..engines import needs_extra
+    from ..receivers import IN_BROWSER
+
+    with needs_extra("serving"):
+        from ..receivers import browser
     from ..receivers.preparing import prepare
     from ..serving.server import Server, parse_bind
 
     host, port = parse_bind(options.bind) if options.bind else ("0.0.0.0", 0)
-    with Server(host, port) as server, tempfile.TemporaryDirectory(prefix="streamlation-cast-") as folder:
+    film = browser.Film()
+    with (
+        Server(host, port, routes=film.routes) as server,
+        tempfile.TemporaryDirectory(prefix="streamlation-cast-") as folder,
+    ):
         media = prepare(contents, IN_BROWSER, wishes, server, Path(folder))
-        yield from browser.played(media, session, options.input, server)
+        yield from browser.played(film, media, session, options.input, server)
 
 
 def _way_out(options: Options, path: str) -> str:
