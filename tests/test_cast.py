@@ -284,6 +284,29 @@ def test_another_process_controls_what_plays(folder: Path, talk: Path) -> None:
         assert device.commands == ["LAUNCH", "LOAD", "PAUSE", "SET_VOLUME", "SEEK", "PAUSE", "PLAY", "STOP"]
 
 
+def test_a_connection_that_is_read_while_it_is_written_to_holds(
+    folder: Path, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streamlation_cli.receivers import Media, chromecast
+    from streamlation_cli.serving.server import Server
+
+    monkeypatch.setattr(chromecast, "_ASK_EVERY_S", 0.0)
+    with cast_device(folder, speed=1.0) as device, Server() as server:
+        receiver = chromecast.connect(Device(kind="chromecast", name="x", host="127.0.0.1", port=device.port), 10)
+        media = Media(address=server.serve_file(talk), content_type="video/mp4", title="talk", duration_ms=6000)
+        steps: tuple[Callable[[], None], ...] = (
+            lambda: receiver.load(media, 0.4), receiver.pause, lambda: receiver.seek(1500), receiver.resume,
+            lambda: receiver.set_volume(0.6), receiver.stop,
+        )  # fmt: skip
+        for step in steps * 25:
+            step()
+            for _ in range(10):  # each asks the device, which answers while the next is asked
+                playback = receiver.playback()
+        assert playback.counters == (("reconnects", 0),)
+        assert len(device.loads) == 25
+        receiver.close()
+
+
 def test_an_address_plays_on_without_this_process(device: CastDevice, talk: Path) -> None:
     with FileServer() as server:
         address = server.put("/talk.mp4", talk.read_bytes(), headers={"Content-Type": "video/mp4"})

@@ -24,6 +24,7 @@ from pychromecast.socket_client import ConnectionStatus, ConnectionStatusListene
 
 from ..errors import Unavailable
 from . import Device, Media, Playback, Refused, State
+from .castsocket import Turns
 
 T = TypeVar("T")
 
@@ -33,9 +34,7 @@ _LOAD_S = 30.0
 _REQUEST_S = 10.0
 _RETRY_S = 2.0
 _ASK_EVERY_S = 5.0
-"""It tells by itself when something changes, and between two answers the position is known. Asking more often would bring the
-library into trouble: it writes to a TLS connection in one thread while it reads from it in another, which Python up to 3.12
-does not keep apart, and now and then the connection breaks off."""
+"""It tells by itself when something changes, and between two answers the position is known."""
 _SAYS_S = 5.0
 """How long after connecting a device may take to say what it plays."""
 _STYLE = {
@@ -95,6 +94,7 @@ class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListen
         )  # fmt: skip
         # Tries for ever: that a device is lost is seen in `playback`, and who gives up when is not decided here.
         self._cast = pychromecast.Chromecast(cast_info=info, tries=None, timeout=timeout_s, retry_wait=_RETRY_S)
+        self._turns = Turns(self._cast.socket_client)
         self._cast.register_connection_listener(self)
         self._cast.register_status_listener(self)
         self._controller.register_status_listener(self)
@@ -111,6 +111,7 @@ class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListen
     def new_connection_status(self, status: ConnectionStatus) -> None:
         """Called by the library's thread."""
         if status.status == "CONNECTED":
+            self._turns.take_turns()
             self._connections += 1
             self._connected_s = time.monotonic()
             self._heard_receiver.clear()
