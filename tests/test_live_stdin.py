@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+import pytest
+
 from livetools import ROOT, TALK, Watched, fatal, heard, talk, together, wait_until
 from streamlation_cli.records import Discontinuity, Eos, Header, Packet, Status
 

@@ -39,14 +39,15 @@ def test_the_original_its_translation_and_how_late_they_are(columns: int) -> Non
     with OnTerminal(["subtitle", "--live"], columns=columns) as terminal:
         half = len(records) // 2
         terminal.send(b"".join(records[:half]))
-        screen = terminal.until(lambda text: "Esperamos" in text or "esperamos" in text)
+        # A read may end in the middle of a drawing: what is drawn last, the stages, is below what is wanted.
+        drawn = re.compile(
+            r"● a.* 0:\d\d\.\d  lag \d+\.\d s\n(.*\n)*.*[Ee]speramos(.*\n)*▸ ingest.*▸ translate", re.MULTILINE
+        )
+        screen = terminal.until(lambda text: drawn.match(text) is not None)
         rows = screen.splitlines()
-        assert rows[0].startswith("● a")
-        assert re.search(r"0:\d\d\.\d  lag \d+\.\d s$", rows[0]), rows[0]
         assert any(row.startswith("en") for row in rows)
         assert any(row.startswith("es") for row in rows)
         assert "▸ ingest" in rows[-1] or "▸ ingest" in rows[-2]
-        assert "▸ translate" in screen
         assert len(rows) <= 10
         assert max(map(len, rows)) <= columns
         terminal.send(b"".join(records[half:]))
@@ -92,8 +93,8 @@ def test_several_sessions_each_have_their_place() -> None:
     ]
     with OnTerminal(["subtitle", "--live"]) as terminal:
         terminal.send(b"".join(livestream.encoded(record for pair in zip(*sessions, strict=True) for record in pair)))
-        screen = terminal.until(lambda text: "boat" in text and "Nobody" in text)
-        assert screen.index("● north") < screen.index("boat") < screen.index("● south") < screen.index("Nobody")
+        placed = re.compile("● north.*boat.*● south.*Nobody", re.DOTALL)
+        terminal.until(lambda text: placed.search(text) is not None)
         terminal.send(b"".join(livestream.encoded([Eos("north"), Eos("south")])))
         assert terminal.finish() == 0
 

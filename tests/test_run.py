@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import srt
 
+from livetools import wait_until
 from support import PROGRAM, shell, streamlation
 
 PIPE = (
@@ -173,11 +174,12 @@ def test_interruption_keeps_what_was_done(number: signal.Signals, status: int, s
     arguments += ["--preset", "latency", "--events", "events.ndjson", "-o", "out.srt", "-o", "out.ndjson"]
     process = subprocess.Popen([PROGRAM, "run", *arguments], cwd=tmp_path, stderr=subprocess.PIPE)
     log = tmp_path / "out.ndjson.part"
-    deadline = time.monotonic() + 60
-    while not (log.exists() and b'"type":"transcript"' in log.read_bytes()):  # something has been said
-        assert time.monotonic() < deadline, "nothing was recognised in a minute"
+
+    def has_heard() -> bool:
         assert process.poll() is None
-        os.sched_yield()
+        return log.exists() and b'"type":"transcript"' in log.read_bytes()
+
+    wait_until(has_heard, "the first words", 60)
     process.send_signal(number)
     started = time.monotonic()
     _, errors = process.communicate(timeout=30)
