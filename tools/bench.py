@@ -235,6 +235,28 @@ class Bench:
         speed = figures["speed"]
         return Row("mux alone, copied picture", f"{speed:.0f}× real time", "≥ 50×", speed >= 50, figures)
 
+    def packager(self) -> Row:
+        """What was said is in the live playlist so much later than the chain had it, less the length of a segment."""
+        import bench_packager
+
+        figures = bench_packager.figures(self._folder, self._audio)
+        chain, playlist = figures["needed"]["p95_s"], figures["published"]["p95_s"]
+        shown = f"{figures['added_s']:+.2f} s (chain p95 {chain:.2f}, playlist {playlist:.2f})"
+        return Row("live HLS adds to the chain, beyond a segment", shown, "≤ 1 s", figures["added_s"] <= 1, figures)
+
+    def replay(self) -> Row:
+        """Memory of a film's and of live HLS' `mux` over three hours of packets, replayed as fast as they are taken."""
+        import bench_replay
+
+        figures = bench_replay.figures(self._folder, self._audio)
+        growth = figures["growth"]
+        by_hour = figures["mib_by_hour"]
+        parts = [
+            f"{name} {growth[name]:+.0%} ({by_hour[name][0]:.0f} → {by_hour[name][-1]:.0f} MiB)" for name in growth
+        ]
+        what = f"memory of mux, third hour against first, at {figures['speed']:.0f}×"
+        return Row(what, ", ".join(parts), "≤ +10 %", max(growth.values()) <= 0.10, figures)
+
     def transcribe(self) -> list[Row]:
         """Throughput, errors and memory of `transcribe` against faster-whisper."""
         import bench_transcribe
@@ -247,7 +269,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write every figure here")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="leave out the three-hour run")
+    parser.add_argument("--quick", action="store_true", help="leave out what lasts three hours")
     parser.add_argument("--audio", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     arguments = parser.parse_args()
@@ -266,11 +288,15 @@ def main() -> int:
             "pipe_against_run",
             "mux",
             "glass",
+            "packager",
             "memory",
+            "replay",
         ]
         rows: list[Row] = []
         for method in chosen:
-            if (arguments.only and method not in arguments.only) or (arguments.quick and method == "memory"):
+            if (arguments.only and method not in arguments.only) or (
+                arguments.quick and method in ("memory", "replay")
+            ):
                 continue
             result = getattr(bench, method)()
             new = result if isinstance(result, list) else [result]

@@ -18,8 +18,8 @@ _SIZE = (1280, 720)
 _BIT_RATE = 2_500_000
 
 
-def film(audio: Path, seconds: float, target: Path) -> float:
-    """A film of `audio`, over and over: 720p at 25 pictures a second and 2.5 Mbit/s, AAC; returns its length in seconds.
+def film(audio: Path, seconds: float, target: Path, bit_rate: int = _BIT_RATE) -> float:
+    """A film of `audio`, over and over: 720p at 25 pictures a second, AAC; returns its length in seconds.
 
     Ten seconds of picture are encoded; their packets are what is repeated.
     """
@@ -31,7 +31,7 @@ def film(audio: Path, seconds: float, target: Path) -> float:
         picture.width, picture.height = _SIZE
         picture.pix_fmt = "yuv420p"
         picture.codec_context.gop_size = 50
-        picture.codec_context.bit_rate = _BIT_RATE
+        picture.codec_context.bit_rate = bit_rate
         sound: Any = out.add_stream("aac", rate=48_000, layout="stereo")
         out.start_encoding()
         noise = np.random.default_rng(1).integers(0, 255, (_SIZE[1] * 2, _SIZE[0], 3), np.uint8)
