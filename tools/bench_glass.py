@@ -1,10 +1,13 @@
 """Glass to glass: how long after it is spoken a word's translation stands on the page in Chromium.
 
-    python tools/bench_glass.py [--streams 3] [--audio FILE] [--from en] [--to pt]
+    python tools/bench_glass.py [--streams 3] [--audio FILE] [--from en] [--to pt] [--full]
 
 Each stream is published to nginx-rtmp in real time; one `streamlation run --live` takes them all and one `serve` shows them, a
 page each. What counts is when a committed word of the translation is in the page, less when the last of the words that it
 translates was over at the publisher: encoder, server, network, the whole chain, and the browser are in it. Needs an idle machine.
+
+With `--full` a picture is published too and the page plays it with the dubbed voice. Each stream is open twice: one page keeps
+the captions to the picture, which waits for the voice; the other has "Captions at once" switched on.
 """
 
 from __future__ import annotations
@@ -106,8 +109,11 @@ def offline_words(audio: Path, language: str) -> list[Word]:
     return [word for record in records if record["type"] == "transcript" for word in words_of(record)]
 
 
-def measure(audio: Path, streams: int, spoken: str, target: str) -> dict[str, Any]:
-    """Lags in seconds, by stream, and how many of the translated words were seen."""
+def measure(audio: Path, streams: int, spoken: str, target: str, *, full: bool = False) -> dict[str, Any]:
+    """Lags in seconds, by page, and how many of the translated words were seen.
+
+    Where they are `full`, the first page of each stream keeps its captions to the picture, the second shows them at once.
+    """
     from chromium import chromium, page_of
     from livetools import Process, is_open, wait_until
     from ports import free_port
@@ -125,17 +131,24 @@ def measure(audio: Path, streams: int, spoken: str, target: str) -> dict[str, An
         zero, zero_s = time.monotonic(), time.time()
         for address in addresses:
             publisher = [sys.executable, ROOT / "tests" / "publisher.py", audio, address, "flv", "--zero", str(zero)]
-            stack.enter_context(Process(*publisher))
+            stack.enter_context(Process(*publisher, *(["--video"] if full else [])))
         run = [PROGRAM, "run", *addresses, "--live", "--from", spoken, "--to", target, "--json"]
-        producer = stack.enter_context(subprocess.Popen(run, stdout=subprocess.PIPE))
-        stack.callback(producer.terminate)
-        serve = [PROGRAM, "serve", "--bind", f"127.0.0.1:{port}"]
-        server = stack.enter_context(subprocess.Popen(serve, stdin=producer.stdout, stdout=log.open("wb")))
+        serving = ["--bind", f"127.0.0.1:{port}"]
+        if full:
+            serves = subprocess.Popen([*run, "--serve", *serving], stdout=log.open("wb"))
+        else:
+            producer = stack.enter_context(subprocess.Popen(run, stdout=subprocess.PIPE))
+            stack.callback(producer.terminate)
+            serves = subprocess.Popen([PROGRAM, "serve", *serving], stdin=producer.stdout, stdout=log.open("wb"))
+        server = stack.enter_context(serves)
         stack.callback(server.terminate)
         browser = stack.enter_context(chromium())
         wait_until(lambda: is_open(port), "the page", 30)
-        pages = [stack.enter_context(page_of(browser, f"http://127.0.0.1:{port}/")) for _ in names]
-        for page, session in zip(pages, names, strict=True):
+        shown = [name for name in names for _ in range(2 if full else 1)]
+        pages = [stack.enter_context(page_of(browser, f"http://127.0.0.1:{port}/")) for _ in shown]
+        for number, (page, session) in enumerate(zip(pages, shown, strict=True)):
+            if full and number % 2:
+                page.get_by_label("Captions at once").evaluate("(box) => box.click()")
             page.locator(f"#session option[value={session}]").wait_for(state="attached")
             page.evaluate(
                 "(name) => { const choice = document.getElementById('session'); choice.value = name;"
@@ -148,10 +161,10 @@ def measure(audio: Path, streams: int, spoken: str, target: str) -> dict[str, An
         records = [json.loads(line) for line in log.read_text("utf-8").splitlines() if line.endswith("}")]
     by_stream = [
         lags([record for record in records if record["session"] == name], texts, known, zero_s)
-        for name, texts in zip(names, seen, strict=True)
+        for name, texts in zip(shown, seen, strict=True)
     ]
     said = sum(len(words_of(r)) for r in records if r["type"] == "translation" and r["final"])
-    return {"lags_s": by_stream, "words": said, "seen": sum(map(len, by_stream))}
+    return {"lags_s": by_stream, "words": said * len(shown) // len(names), "seen": sum(map(len, by_stream))}
 
 
 def quantile(values: Sequence[float], percent: float) -> float:
@@ -177,9 +190,12 @@ def main() -> int:
     parser.add_argument("--audio", type=Path, default=ROOT.parent / "shared" / "speech" / "long" / "en-long-dev.flac")
     parser.add_argument("--from", dest="spoken", default="en")
     parser.add_argument("--to", dest="target", default="pt")
+    parser.add_argument("--full", action="store_true", help="with picture and dubbed voice")
     arguments = parser.parse_args()
-    measured = measure(arguments.audio, arguments.streams, arguments.spoken, arguments.target)
-    print(json.dumps({**figures(measured), "words": measured["words"], "seen": measured["seen"]}, indent=2))
+    measured = measure(arguments.audio, arguments.streams, arguments.spoken, arguments.target, full=arguments.full)
+    kinds = {"with the picture": measured["lags_s"][::2], "at once": measured["lags_s"][1::2]}
+    every = {name: figures({"lags_s": lags}) for name, lags in kinds.items()} if arguments.full else figures(measured)
+    print(json.dumps({**every, "words": measured["words"], "seen": measured["seen"]}, indent=2))
     return 0
 
 
