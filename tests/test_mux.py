@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -519,3 +520,25 @@ def test_a_picture_that_players_turn_is_turned_in_the_copy(degrees: int, tmp_pat
         shell(f"streamlation ingest upright.mp4 --video | streamlation mux -o {name} > log.ndjson", cwd=tmp_path).ok()
         with av.open(str(tmp_path / name)) as container:
             assert next(container.decode(video=0)).rotation % 360 == degrees % 360
+
+
+def test_a_refusal_ends_it_at_once(tmp_path: Path) -> None:
+    """At the speed of life the film would take its time; the one that is taken is written all the same."""
+    film(tmp_path / "talk.webm", video="libvpx", audio="libopus", sound="talk_en_60s.opus", seconds=40)
+    film(tmp_path / "short.mp4", seconds=2)
+    begun_s = time.monotonic()
+    command = ("run", "--from", "en", *STUB, "--realtime")
+    refused = streamlation(*command, "talk.webm", "-o", "talk.mp4", cwd=tmp_path)
+    both = streamlation(*command, "talk.webm", "short.mp4", "-o", "{session}.out.mp4", cwd=tmp_path)
+    piped = shell(
+        "streamlation ingest talk.webm --video --realtime | streamlation normalize --keep-packets | "
+        "streamlation mux -o talk.mp4 > /dev/null || echo ${PIPESTATUS[@]}",
+        cwd=tmp_path,
+    )
+    assert time.monotonic() - begun_s < 40
+    for ended in (refused, both, piped):
+        (line,) = ended.stderr.splitlines()
+        assert "takes no vp8 video" in line
+    assert refused.status == both.status == 2
+    assert piped.stdout.decode().split() == ["0", "0", "2"]
+    assert sorted(path.name for path in tmp_path.glob("*.mp4*")) == ["short.mp4", "short.out.mp4"]

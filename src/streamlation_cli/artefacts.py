@@ -132,6 +132,11 @@ class Targets:
         self._name = name
         self._owner: dict[str, str] = {}
 
+    @property
+    def are_many(self) -> bool:
+        """Whether each session has one of its own."""
+        return "{session}" in self._name
+
     def of(self, session: str) -> str:
         """The target of a session; raises UsageError where two sessions would share one."""
         target = self._name.replace("{session}", session.replace("/", "_"))

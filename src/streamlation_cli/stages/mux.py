@@ -40,7 +40,7 @@ from ..captions.settings import LayoutOptions
 from ..dubbing.settings import MixOptions
 from ..errors import UsageError
 from ..options import option
-from ..records import Header, StreamRecord, ends_session
+from ..records import Error, Header, StreamRecord, ends_session
 from ..sessions import Stage, by_session
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def stage(options: Options) -> Stage:
         )
     options.limits()
     outputs = [(Targets(name), destination(name, options)) for name in dict.fromkeys(options.output)]
+    one_session = not all(targets.are_many for targets, _ in outputs)
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
         open_sessions: dict[str, Muxing] = {}
@@ -106,6 +107,13 @@ def stage(options: Options) -> Stage:
                 if ends_session(record) and record.session in open_sessions:
                     open_sessions.pop(record.session).abandon()  # what is not whole by now never will be
                 yield record
+                if (
+                    one_session
+                    and isinstance(record, Error)
+                    and record.stage == STAGE
+                    and record.code == UsageError.code
+                ):
+                    return  # it was refused, and there will be no other: whoever still works upstream need not
         finally:
             for session in open_sessions.values():
                 session.abandon()

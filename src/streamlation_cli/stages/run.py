@@ -31,7 +31,7 @@ import dataclasses
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,8 @@ Options = dataclasses.make_dataclass(
 def command(options: Any, chain: Chain) -> str | None:
     """Runs the chain over every input; returns the first error code, or None."""
     outputs = _Outputs(options)
-    stages, live = _stages(options, chain, outputs)
+    refused: dict[str, Error] = {}
+    stages, live = _stages(options, chain, outputs, refused)
     names = [name for name, _ in stages]
     outcome = Outcome()
     to_person = chain.as_text and STDOUT not in outputs.captions
@@ -120,6 +121,8 @@ def command(options: Any, chain: Chain) -> str | None:
         view = stack.enter_context(View(stdio.stdout())) if watched else None
         for record in pipeline.run((), stages, observe=progress):
             outcome.see(record)
+            if isinstance(record, Error) and record.fatal and record.code == UsageError.code:
+                refused.setdefault(record.session, record)
             if view is not None:
                 view.see(record)
             elif outputs.records_to_stdout:
@@ -155,8 +158,13 @@ class _Outputs:
         raise UsageError(f"-o {name}: the extension says what to write, and it must be one of {known}")
 
 
-def _stages(options: Any, chain: Chain, outputs: _Outputs) -> tuple[list[tuple[str, Stage]], bool]:
-    """The stages that the options ask for, with their names; and whether they work while people speak."""
+def _stages(
+    options: Any, chain: Chain, outputs: _Outputs, refused: Mapping[str, Error]
+) -> tuple[list[tuple[str, Stage]], bool]:
+    """The stages that the options ask for, with their names; and whether they work while people speak.
+
+    Sessions that are, or come to be, `refused` are read no further.
+    """
     given: dict[str, dict[str, Any]] = {stage: {} for stage in CHAIN}
     for name, (_, targets) in STAGE_FLAGS.items():
         value = getattr(options, name)
@@ -177,9 +185,11 @@ def _stages(options: Any, chain: Chain, outputs: _Outputs) -> tuple[list[tuple[s
     if outputs.audio and of["dub"].mix != "replace":
         of["normalize"] = dataclasses.replace(of["normalize"], keep_packets=True)
 
+    ingest = BY_NAME["ingest"].module()
     sources = [
-        interruptible(
-            BY_NAME["ingest"].module().source(dataclasses.replace(of["ingest"], input=name, session=session)), "ingest"
+        until_refused(
+            interruptible(ingest.source(dataclasses.replace(of["ingest"], input=name, session=session)), "ingest"),
+            refused,
         )
         for name, session in zip(options.inputs, session_names(options.inputs), strict=True)
     ]
@@ -213,6 +223,18 @@ def session_names(inputs: Sequence[str]) -> list[str]:
             candidate = f"{stem}-{number}"
         names.append(candidate)
     return names
+
+
+def until_refused(source: Iterator[StreamRecord], refused: Mapping[str, Error]) -> Iterator[StreamRecord]:
+    """The source's records until a stage downstream refuses its session: nothing is to be worked on of what nobody takes."""
+    try:
+        for record in source:
+            if record.session in refused:
+                yield refused[record.session]
+                return
+            yield record
+    finally:
+        source.close()  # type: ignore[attr-defined]
 
 
 def merge(sources: Iterable[Iterator[StreamRecord]], jobs: int) -> Iterator[StreamRecord]:
