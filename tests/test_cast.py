@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +26,9 @@ from fileserver import FileServer
 from media import ingested, normalized
 from streamlation_cli import ndjson
 from streamlation_cli.delivery.joining import Settings
-from streamlation_cli.errors import UsageError
-from streamlation_cli.receivers import KINDS, Device
+from streamlation_cli.errors import Unavailable, UsageError
+from streamlation_cli.receivers import KINDS, Device, finding
 from streamlation_cli.receivers.contents import examine
-from streamlation_cli.receivers.finding import listing
 from streamlation_cli.receivers.keys import _split
 from streamlation_cli.receivers.preparing import fits
 from streamlation_cli.records import Header, Speech
@@ -360,6 +362,7 @@ def test_a_device_that_is_not_there(talk: Path) -> None:
         (("--to", "x", "--status", "talk.mp4"), "leave INPUT out"),
         (("--to", "dlna:ftp://x", "--status"), "not the address of a device"),
         (("--to", "stub", "rtsp://x/y"), "pipe the records in"),
+        (("--to", "roku://192.0.2.1", "--status"), "no kind of device is called so"),
         (("--to", "stub", "--start", "5"), "for a finished file"),
     ],
 )
@@ -367,6 +370,95 @@ def test_command_lines_that_make_no_sense(arguments: tuple[str, ...], says: str)
     result = streamlation("cast", *arguments)
     assert result.status == 2, result
     assert says in result.stderr
+
+
+def test_places_past_the_end_and_a_device_that_plays_nothing(folder: Path, talk: Path) -> None:
+    with cast_device(folder, speed=1.0) as device:
+        past = cast(talk, device, "--start", "6:00")
+        assert (past.status, past.records[-1]["message"]) == (2, "--start 6:00: that is past the end, which is at 0:06")
+        for flags in (["--seek", "3"], ["--pause"], ["--stop"]):
+            result = streamlation("cast", *to(device), *flags)
+            assert (result.status, "plays nothing" in result.stderr) == (69, True)
+        playing = Running(str(talk), *to(device))
+        playing.until_played(200)
+        result = streamlation("cast", *to(device), "--seek", "90")
+        assert (result.status, "past the end, which is at 0:06" in result.stderr) == (2, True)
+        assert "SEEK" not in device.commands
+        # There is nothing to play, so it is a command.
+        with OnTerminal(["cast", *to(device), "--volume", "20"], keyboard=True, columns=120) as terminal:
+            assert terminal.finish() == 0
+            assert "completed, playing on 127.0.0.1" in terminal.screen.text
+        assert device.volume == pytest.approx(0.2)
+        playing.process.send_signal(signal.SIGTERM)
+        assert playing.end()[0] == 143
+        assert device.commands[-1] == "STOP"
+
+
+@pytest.mark.parametrize("how", ["search", "probe", "connect"])
+def test_an_interrupt_is_heeded_while_a_device_is_waited_for(talk: Path, how: str) -> None:
+    with contextlib.ExitStack() as stack:
+        mute = stack.enter_context(socket.create_server(("127.0.0.1", 0)))  # it takes connections, and says nothing
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        target = {"search": "Nobody", "probe": address, "connect": f"chromecast://{address}"}[how]
+        process = subprocess.Popen(
+            [PROGRAM, "cast", "-v", str(talk), "--to", target, "--timeout", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )  # fmt: skip
+        assert process.stderr is not None
+        if how == "search":
+            assert b"looking for a device called Nobody" in process.stderr.readline()
+        else:
+            stack.enter_context(mute.accept()[0])
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert time.monotonic() - began < 1.5
+        assert [json.loads(line)["type"] for line in out.splitlines()] == ["header", "error"]
+
+
+def tv(name: str, host: str, kind: str = "chromecast") -> Device:
+    return Device(kind=kind, name=name, host=host, port=8009)
+
+
+def test_names_that_several_devices_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [
+        tv("Living Room", "192.0.2.1", "dlna"), tv("Living Room", "192.0.2.1"), tv("Kitchen", "192.0.2.2"),
+        tv("Kitchen", "192.0.2.3"), tv("Bedroom left", "192.0.2.4"), tv("Bedroom right", "192.0.2.5"),
+    ]  # fmt: skip
+    monkeypatch.setattr(finding, "discover", lambda *_, **__: there)
+    assert finding.find("living room") == there[1]  # one television that speaks two protocols
+    assert finding.find("Bedroom l") == there[4]
+    for name in ("Kitchen", "Bedroom"):
+        with pytest.raises(UsageError, match=r"several devices are called so: .*192.0.2.*192.0.2.*name one by its URI"):
+            finding.find(name)
+    with pytest.raises(Unavailable, match="found: Living Room, Living Room, Kitchen"):
+        finding.find("Garage")
+
+
+def test_who_has_the_same_name_is_waited_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Searching:
+        """One answers at once, its namesake a little later, others for as long as is searched."""
+
+        @staticmethod
+        def discover(timeout_s: float, found: Callable[[Device], None]) -> None:
+            found(tv("Kitchen", "192.0.2.2"))
+            over.wait(0.3)
+            found(tv("Kitchen", "192.0.2.3"))
+            over.wait(timeout_s)
+
+    class OneKind:
+        what = "devices"
+
+        def load(self) -> type[Searching]:
+            return Searching
+
+    over = threading.Event()
+    monkeypatch.setattr(finding, "KINDS", {"chromecast": OneKind()})
+    began = time.monotonic()
+    found = finding.discover(30, ("chromecast",), "kitchen")
+    over.set()
+    assert [device.host for device in found] == ["192.0.2.2", "192.0.2.3"]
+    assert time.monotonic() - began < 10
 
 
 def test_standard_output_gets_a_stream_that_players_play(talk: Path) -> None:
@@ -492,13 +584,13 @@ def test_devices_are_listed_as_a_table_for_people() -> None:
         Device(kind="chromecast", name="Living Room", host="192.0.2.7", port=8009, model="Chromecast Ultra"),
         Device(kind="dlna", name="TV", host="192.0.2.8", port=80, location="http://192.0.2.8/d.xml"),
     ]
-    assert listing(devices, as_text=True).splitlines() == [
+    assert finding.listing(devices, as_text=True).splitlines() == [
         "NAME         KIND        MODEL             URI",
         "Living Room  chromecast  Chromecast Ultra  chromecast://192.0.2.7:8009",
         "TV           dlna        -                 dlna:http://192.0.2.8/d.xml",
     ]
-    assert "no device answered" in listing([], as_text=True)
-    assert listing([], as_text=False) == ""
+    assert "no device answered" in finding.listing([], as_text=True)
+    assert finding.listing([], as_text=False) == ""
 
 
 def test_a_live_session_becomes_a_stream_that_grows(talk: Path) -> None:

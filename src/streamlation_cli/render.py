@@ -51,7 +51,8 @@ def _text(record: StreamRecord) -> str:
             return ""
         case Status():
             counters = ", ".join(f"{name} {value:g}" for name, value in record.counters.items())
-            return f"{record.stage}: {record.state}{f' ({counters})' if counters else ''}"
+            detail = f", {record.detail}" if record.detail else ""
+            return f"{record.stage}: {record.state}{detail}{f' ({counters})' if counters else ''}"
         case Error():
             return f"{record.stage}: {record.message}"
         case Eos():

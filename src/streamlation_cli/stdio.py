@@ -9,10 +9,13 @@ finishes the record at hand. Either way the stage then yields its tail. A second
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import BinaryIO
 
@@ -77,6 +80,21 @@ def discard_stdout() -> None:
 def interrupt_requested() -> str | None:
     """The code of the signal that asked for the end, if one has."""
     return _state.requested
+
+
+@contextlib.contextmanager
+def woken_by_signals() -> Iterator[None]:
+    """Within the block, which is to do nothing but wait, a signal raises Interrupted at once; in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if _state.requested is not None:
+        raise Interrupted(_state.requested)
+    _state.waiting = True
+    try:
+        yield
+    finally:
+        _state.waiting = False
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:

@@ -22,6 +22,7 @@ from pychromecast.error import PyChromecastError, RequestFailed
 from pychromecast.models import CastInfo, HostServiceInfo
 from pychromecast.socket_client import ConnectionStatus, ConnectionStatusListener
 
+from .. import stdio
 from ..errors import Unavailable
 from . import Device, Media, Playback, Refused, State
 from .castsocket import Turns
@@ -155,7 +156,8 @@ class Chromecast(ConnectionStatusListener, CastStatusListener, MediaStatusListen
         self._cast.start_app(APP_MEDIA_RECEIVER, timeout=_REQUEST_S)
         answer = _Answer()
         self._controller.send_message(_load_message(media), inc_session_id=True, callback_function=answer)
-        return answer.wait(_LOAD_S)
+        with stdio.woken_by_signals():
+            return answer.wait(_LOAD_S)
 
     def _again(self, request: Callable[[], T]) -> T:
         """Its result; it is made once more where it failed because the connection broke off and is there again."""

@@ -22,6 +22,8 @@ DISCOVERY_S = 4.0
 """Devices answer within 3 s (SSDP lets them wait so long), or asleep ones not at all."""
 _PROBE_S = 2.0
 _GRACE_S = 3.0
+_NAMESAKES_S = 1.0
+"""How long after a device of the wanted name others of that name are waited for: most answer within half a second."""
 _PORTS = {"chromecast": (8009,), "airplay": (7000, 5000)}
 """Where each kind listens unless it says otherwise."""
 
@@ -29,7 +31,8 @@ _PORTS = {"chromecast": (8009,), "airplay": (7000, 5000)}
 def discover(timeout_s: float = DISCOVERY_S, kinds: Sequence[str] = DISCOVERED, name: str = "") -> list[Device]:
     """Everything that answers within about `timeout_s`, all kinds at once, in order of name.
 
-    The search ends early when a device called `name` has answered. A kind whose library is missing is left out and said so.
+    The search ends early when a device called `name` has answered, and others of that name have had their chance. A kind whose
+    library is missing is left out and said so.
     Raises Unavailable where none could be searched for.
     """
     found: dict[tuple[str, str, int, str], Device] = {}
@@ -64,10 +67,12 @@ def discover(timeout_s: float = DISCOVERY_S, kinds: Sequence[str] = DISCOVERED, 
         threading.Thread(target=search, args=(kind,), name=f"discover {kind}", daemon=True).start()
     wanted = name.casefold()
     with news:
-        news.wait_for(
+        called_so = news.wait_for(
             lambda: not searching or (wanted and any(device.name.casefold() == wanted for device in found.values())),
             timeout_s + _GRACE_S,
         )
+        if called_so and searching:
+            news.wait_for(lambda: not searching, min(_NAMESAKES_S, timeout_s))
         devices = sorted(found.values(), key=lambda device: (device.name.lower(), device.kind, device.host))
     if bugs:
         raise bugs[0]
@@ -99,6 +104,7 @@ def listing(devices: Sequence[Device], as_text: bool) -> str:
 
 
 _URI = re.compile(r"^(chromecast|airplay|stub)://|^dlna:")
+_OTHER_URI = re.compile(r"^[a-z][a-z0-9+.-]*://")
 _ADDRESS = re.compile(r"^(?:(?P<ipv4>\d+\.\d+\.\d+\.\d+|localhost)|\[(?P<ipv6>[0-9a-fA-F:]+)\])(?::(?P<port>\d+))?$")
 
 
@@ -113,6 +119,11 @@ def find(target: str, timeout_s: float = DISCOVERY_S) -> Device:
         return _of_uri(target)
     if target.startswith(("http://", "https://")):
         return _of_uri(f"dlna:{target}")
+    if _OTHER_URI.match(target):
+        raise UsageError(
+            f"--to {target}: no kind of device is called so; there are chromecast://HOST:8009, airplay://HOST:7000 and "
+            "dlna:http://HOST:PORT/description.xml"
+        )
     address = _ADDRESS.match(target)
     host, _, port = target.rpartition(":")
     if address:
@@ -145,12 +156,14 @@ def _of_uri(target: str) -> Device:
 
 def _named(target: str, timeout_s: float) -> Device:
     """The one device of that name, or whose name begins with it."""
+    logger.info("looking for a device called %s", target)
     devices = discover(timeout_s, name=target)
     wanted = target.casefold()
     for fits in (str.__eq__, str.startswith):
         matching = [device for device in devices if fits(device.name.casefold(), wanted)]
-        if len(matching) == 1:
-            return matching[0]
+        if len({(device.name.casefold(), device.host) for device in matching}) == 1:
+            # A television that speaks several protocols is one device; the one that can do most is spoken to.
+            return min(matching, key=lambda device: DISCOVERED.index(device.kind))
         if matching:
             several = ", ".join(f"{device.name} ({device.uri})" for device in matching)
             raise UsageError(f"--to {target}: several devices are called so: {several}; name one by its URI")

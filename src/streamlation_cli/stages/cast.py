@@ -40,6 +40,7 @@ Examples:
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -48,6 +49,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import stdio
 from ..dubbing.settings import MixOptions
 from ..errors import StreamlationError, Unavailable, UsageError
 from ..options import argument, option
@@ -168,7 +170,9 @@ def _check(options: Options) -> None:
 
 
 def _commands(options: Options) -> bool:
-    return options.status or options.pause or options.resume or bool(options.seek) or options.stop
+    asked = options.status or options.pause or options.resume or bool(options.seek) or options.stop
+    # The volume alone is a command where there is nothing to play: neither a file nor a pipe.
+    return asked or (options.volume is not None and not options.input and os.isatty(0))
 
 
 def _told(options: Options, session: str, work: Iterator[StreamRecord]) -> Iterator[StreamRecord]:
@@ -178,6 +182,10 @@ def _told(options: Options, session: str, work: Iterator[StreamRecord]) -> Itera
         for record in work:
             begun = begun or isinstance(record, Header)
             yield record
+    except stdio.Interrupted:
+        if not begun:  # else nobody would be told that there is nothing
+            yield Header(session, proto=PROTO, source=options.input or options.to)
+        raise
     except StreamlationError as error:
         if not begun:
             yield Header(session, proto=PROTO, source=options.input or options.to)
@@ -245,9 +253,12 @@ def _kind(device: Device) -> Kind:
 def _connect(options: Options) -> tuple[Kind, Receiver]:
     from ..receivers.finding import DISCOVERY_S, find
 
-    device = find(options.to, min(DISCOVERY_S, options.timeout))
+    with stdio.woken_by_signals():
+        device = find(options.to, min(DISCOVERY_S, options.timeout))
     kind = _kind(device)
-    receiver: Receiver = kind.load().connect(device, options.timeout)
+    module = kind.load()
+    with stdio.woken_by_signals():
+        receiver: Receiver = module.connect(device, options.timeout)
     return kind, receiver
 
 
@@ -271,6 +282,7 @@ def _input(options: Options, session: str) -> Iterator[StreamRecord]:
 
     wishes = _wishes(options)
     contents = examine(options.input)
+    _check_time("--start", options.start, wishes.start_ms, contents.duration_ms)
     if options.to == "-":
         from ..receivers import stdout
 
@@ -292,6 +304,11 @@ def _input(options: Options, session: str) -> Iterator[StreamRecord]:
             options, session, receiver, media, _way_out(options, contents.path), stays=serves or options.wait
         )
         yield Eos(session, duration_ms=media.duration_ms)
+
+
+def _check_time(flag: str, text: str, wanted_ms: int, duration_ms: int | None) -> None:
+    if text and duration_ms is not None and wanted_ms >= duration_ms:
+        raise UsageError(f"{flag} {text}: that is past the end, which is at {clock(duration_ms).rpartition('.')[0]}")
 
 
 def _in_browser(options: Options, contents: Contents, session: str, wishes: Wishes) -> Iterator[StreamRecord]:
@@ -408,8 +425,11 @@ def _command(options: Options) -> Iterator[StreamRecord]:
     try:
         before = receiver.playback()
         yield Header(session, proto=PROTO, source=receiver.device.uri)
-        if before.state == "idle" and not options.status and kind.pulls:
+        plays = before.state not in ("idle", "ended", "stopped", "failed")
+        if not plays and kind.pulls and (options.pause or options.resume or options.seek or options.stop):
             raise Unavailable(f"{receiver.device.name} plays nothing")
+        if options.seek:
+            _check_time("--seek", options.seek, parse_time("--seek", options.seek), before.duration_ms)
         if options.volume is not None:
             receiver.set_volume(options.volume / 100)
         if options.pause:
