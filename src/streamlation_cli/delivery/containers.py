@@ -50,7 +50,7 @@ _MATROSKA = Container(
     video=None,
     audio=None,
     captions="subrip",
-    instead="no container here takes it; convert it to H.264",
+    instead="",
 )
 CONTAINERS = {
     ".mp4": _MP4,

@@ -35,6 +35,7 @@ from .hls_playlists import PlaylistKind, Rendition, Segment, Variant, master_pla
 from .store import Store
 from .tracks import Takes, Track, Unit
 
+TARGET_S = 2.0
 _EARLY = Fraction(9, 10)
 """A keyframe this much of the target after the last end may end a segment: keyframes every 1.98 s are meant to make 2 s."""
 _OUTAGE_S = 2
@@ -61,7 +62,7 @@ class HlsOptions:
 
     name: str = "master.m3u8"
     """Name of the master playlist; what the other names begin with."""
-    target_s: float = 2.0
+    target_s: float = TARGET_S
     """How long segments are meant to be; keyframes that are further apart make longer ones."""
     window_s: float = 60.0
     """How far back a live presentation can be played; 0: to its beginning."""
@@ -70,11 +71,11 @@ class HlsOptions:
     """Unix time of media time 0, for EXT-X-PROGRAM-DATE-TIME."""
 
 
-def takes(name: str, *, text: bool = True) -> Takes:
-    """What a presentation must be made of to become HLS."""
+def takes(name: str, *, text: bool = True, target_s: float = TARGET_S) -> Takes:
+    """What a presentation must be made of to become HLS with segments of that length."""
     return Takes(
-        video=_VIDEO, audio=_AUDIO, encoder="aac", text=text, name=name,
-        instead="convert it to H.264, or write an .mkv, which takes every codec",
+        video=_VIDEO, audio=_AUDIO, encoder="aac", text=text, name=name, keyframes_s=target_s,
+        instead="write an .mkv, which takes every codec",
     )  # fmt: skip
 
 

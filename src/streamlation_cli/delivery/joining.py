@@ -65,7 +65,7 @@ from ..records import (
 )
 from ..sources.feeds import same_sound
 from ..stages.subtitle import Options as Subtitles
-from . import streams
+from . import pictures, streams
 from .encoding import SoundEncoder
 from .lanes import CaptionLane, CopiedLane, DubLane, Lane, SoundLane
 from .tracks import Takes, Track, Unit
@@ -84,6 +84,8 @@ class Settings:
     duck_db: float = 12.0
     limits: Limits = field(default_factory=Limits)
     """How captions read."""
+    video_codec: str = pictures.COPY
+    """Copied, or encoded; see `settings.VIDEO_CODECS`."""
     copy_audio: bool = True
     """False: the original is encoded in any case, which bridges gaps and changes of format in a live source."""
 
@@ -113,6 +115,8 @@ class Joiner:
         """Of the texts that may still be spoken, by their ids."""
         self._lanes: list[Lane] = []
         """Those of `tracks`, once these are known."""
+        self._picture: pictures.EncodedPicture | None = None
+        """Where the video is encoded anew."""
         self._video = self._video_lane()
         self._copied: CopiedLane | None = None
         self._encoded: OriginalSound | None = None
@@ -167,6 +171,10 @@ class Joiner:
         """Nothing more will come; returns the rest."""
         if isinstance(end, Eos):
             self._require_sound()
+        if self._picture is not None and self._video is not None:
+            for packet in self._picture.finish():
+                self._video.feed(packet)
+            self.counters |= self._picture.counters
         if not self.tracks:
             self._open(expected=self._live)
         duration_ms = (
@@ -190,13 +198,22 @@ class Joiner:
         video = self._header.video
         if video is None:
             return None
+        takes, header = self._takes, self._header
         codec = streams.canonical(video.codec)
-        if not streams.can_copy(codec) or (self._takes.video is not None and codec not in self._takes.video):
-            raise UsageError(
-                f"{self._takes.name or 'the output'} takes no {codec} video, and video is only copied; {self._takes.instead}"
-            )
+        encodes = self._settings.video_codec != pictures.COPY
+        written = pictures.CODEC if encodes else codec
+        if not streams.can_copy(written) or (takes.video is not None and written not in takes.video):
+            ways = [takes.instead] if takes.instead else []
+            if takes.video is None or pictures.CODEC in takes.video:
+                ways.insert(0, "--video-codec h264 encodes it anew")
+            raise UsageError(f"{takes.name or 'the output'} takes no {written} video; {', or '.join(ways)}")
+        if encodes:
+            self._picture = pictures.EncodedPicture(
+                video, self._settings.video_codec, live=self._live, keyframes_s=takes.keyframes_s, start_ms=header.start_ms,
+                end_ms=header.end_ms,
+            )  # fmt: skip
         track = Track(
-            name="video", kind="video", codec=codec, extradata=video.extradata, time_base=video.time_base, default=True,
+            name="video", kind="video", codec=written, extradata=video.extradata, time_base=video.time_base, default=True,
             width=video.width, height=video.height, frame_rate=video.frame_rate, pixel_format=video.pixel_format,
             rotation=video.rotation,
         )  # fmt: skip
@@ -226,7 +243,8 @@ class Joiner:
             self._reached_ms = max(self._reached_ms, end * packet.time_base[0] * 1000 // packet.time_base[1])
         if packet.stream == "video":
             if self._video is not None:
-                self._video.feed(packet)
+                for one in self._picture.feed(packet) if self._picture is not None else (packet,):
+                    self._video.feed(one)
             return
         self._sound_came = True
         if self._copied is not None and self._copied_on:
@@ -344,7 +362,11 @@ class Joiner:
                 self._dub_lane(target or header.language)
         source = self._captions.get("source")
         spoken = header.language or (source.track.language if source else "")
-        lanes: list[Lane] = [] if self._video is None else [self._video]
+        lanes: list[Lane] = []
+        if self._video is not None:
+            if self._picture is not None:
+                self._video.track = self._picture.described(self._video.track)
+            lanes.append(self._video)
         lanes += self._dubs.values()
         if (original := self._original_lane(spoken)) is not None:
             lanes.append(original)

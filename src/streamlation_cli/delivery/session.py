@@ -61,7 +61,8 @@ def _hls(name: str, options: Options) -> Destination:
         )  # fmt: skip
         return hls.HlsSink(FolderStore(path.parent), settings)
 
-    return Destination(hls.takes(name, text=options.captions != "none"), sink, live=True)
+    takes = hls.takes(name, text=options.captions != "none", target_s=options.hls_time)
+    return Destination(takes, sink, live=True)
 
 
 class _Output:
@@ -69,7 +70,11 @@ class _Output:
 
     def __init__(self, target: str, header: Header, options: Options, destination: Destination) -> None:
         settings = Settings(
-            mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, limits=options.limits()
+            mix=options.mix,
+            keep_side=options.keep_side,
+            duck_db=options.duck_db,
+            limits=options.limits(),
+            video_codec=options.video_codec,
         )
         self.target = target
         self.presentation = Presentation(

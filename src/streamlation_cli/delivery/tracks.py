@@ -71,7 +71,9 @@ class Takes:
     """What a sink takes, by FFmpeg's canonical names of codecs."""
 
     video: frozenset[str] | None = frozenset()
-    """Whose packets are copied into it; None for all; a video of another codec is refused, for nothing encodes one here."""
+    """Whose packets are copied into it; None for all; a video of another codec is encoded where that is asked for, else refused."""
+    keyframes_s: float = 0.0
+    """How far apart keyframes are to be in a video that is encoded; 0 for no matter."""
     audio: frozenset[str] | None = frozenset()
     """Whose packets are copied into it; None for all; sound of another codec is encoded."""
     encoder: Literal["aac", "opus"] = "aac"

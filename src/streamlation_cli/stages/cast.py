@@ -12,7 +12,8 @@ standard input are: they are joined into a live HLS stream as they come, and pas
 
 Subtitles that are tracks of the file, and those of --subtitles, are all offered to the device before it starts;
 --subtitle-language says which are shown. --audio-language chooses among the file's sounds. What the device does not play is
-said before it starts; a sound or a container that it does not play is rewritten, a picture never is.
+said before it starts; a sound or a container that it does not play is rewritten, a picture
+only of records (--video-codec).
 
 Most devices fetch what they play from this process, so it stays until playback ends, and ends playback when it is
 interrupted. An address that the device fetches by itself plays on without it: `cast` returns when it has started, unless
@@ -50,6 +51,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import stdio
+from ..delivery.settings import VideoOptions
 from ..dubbing.settings import MixOptions
 from ..errors import StreamlationError, Unavailable, UsageError
 from ..options import argument, option
@@ -70,7 +72,7 @@ logger = logging.getLogger("streamlation.cast")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(MixOptions):
+class Options(MixOptions, VideoOptions):
     """What to play where, and how."""
 
     input: str = argument("INPUT", "", help="file or http address to play; without it the records of standard input")
@@ -167,6 +169,11 @@ def _check(options: Options) -> None:
         raise UsageError(
             "--status, --pause, --resume, --seek and --stop are for what a device plays already; leave INPUT out"
         )
+    if options.input and options.video_codec != "copy":
+        raise UsageError(
+            f"--video-codec is for records; the picture of a file is encoded by "
+            f"`run {options.input} --video-codec {options.video_codec} -o FILE`"
+        )
 
 
 def _commands(options: Options) -> bool:
@@ -194,10 +201,14 @@ def _told(options: Options, session: str, work: Iterator[StreamRecord]) -> Itera
 
 def stage(options: Options) -> Stage:
     """Casts each session; raises UsageError or Unavailable at once where that cannot work."""
+    from ..delivery import pictures
     from ..delivery.joining import Settings
 
     _check(options)
-    settings = Settings(mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db)
+    pictures.check(options.video_codec)
+    settings = Settings(
+        mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, video_codec=options.video_codec
+    )
     if options.to == "-":
         from ..receivers import stdout
 
@@ -206,8 +217,9 @@ def stage(options: Options) -> Stage:
         from . import serve
 
         own = serve.Options(
-            mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, target_latency=options.target_latency
-        )
+            mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, target_latency=options.target_latency,
+            video_codec=options.video_codec,
+        )  # fmt: skip
         return serve.stage(replace(own, bind=options.bind) if options.bind else own, STAGE)
     wishes = _wishes(options)
     if wishes.subtitles or wishes.start_ms:

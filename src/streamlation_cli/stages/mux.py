@@ -3,17 +3,18 @@
 The extension of each `-o` says what is written: mp4, m4v, mov, mkv, webm, ts, or without a picture m4a, mka. With `-o -` a
 stream goes to standard output, as --format says. Every record passes on.
 
-The picture is copied, never encoded anew, and so is the original sound where the file's format takes it; else it is encoded
-(AAC, in WebM Opus). The dubbed voice is a track of its own and plays unless the viewer chooses the original, which is the
-second one; --mix says what is heard under the voice. Each language that the records carry is a caption track: mov_text in MP4,
-SubRip in Matroska (--captions ass for ASS), WebVTT in WebM. A translation without a dubbed track is shown from the start,
-other captions when they are switched on. An input without a picture gives a file without one.
+The picture is copied, and so is the original sound where the file's format takes it; else that is encoded (AAC, in WebM
+Opus). A picture that the format does not take is refused, unless --video-codec h264 asks to encode it anew. The dubbed voice is
+a track of its own and plays unless the viewer chooses the original, which is the second one; --mix says what is heard under the
+voice. Each language that the records carry is a caption track: mov_text in MP4, SubRip in Matroska (--captions ass for ASS),
+WebVTT in WebM. A translation without a dubbed track is shown from the start, other captions when they are switched on. An input
+without a picture gives a file without one.
 
 The records must hold the packets: `ingest --video` has those of the picture, `normalize --keep-packets` keeps those of the
 sound; `run -o talk.pt.mp4` sees to both.
 
 An .m3u8 is HLS: fragmented MP4 and WebVTT segments and the playlists of each track beside it. A live session is published as it
-goes, with the picture copied, and late enough that the dubbed voice and the captions are in their places: as late as they
+goes, and late enough that the dubbed voice and the captions are in their places: as late as they
 turn out to need. With several sounds NAME.LANGUAGE.m3u8 offers each alone, for devices that cannot choose.
 
 A file is written as `NAME.part` and renamed when it is whole. Packets wait for the words that were said in them in a temporary
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING
 
 from ..artefacts import STDOUT, Targets
 from ..captions.settings import LayoutOptions
+from ..delivery.settings import VideoOptions
 from ..dubbing.settings import MixOptions
 from ..errors import UsageError
 from ..options import option
@@ -50,7 +52,7 @@ STAGE = "mux"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(MixOptions, LayoutOptions):
+class Options(MixOptions, LayoutOptions, VideoOptions):
     """What is written, and what is in it."""
 
     output: tuple[str, ...] = option(
@@ -83,6 +85,7 @@ def takes_stdout(options: Options) -> bool:
 
 def stage(options: Options) -> Stage:
     """Joins each session into its files; raises UsageError at once where the options make no sense."""
+    from ..delivery import pictures
     from ..delivery.session import Muxing, destination
 
     if not options.output:
@@ -92,6 +95,7 @@ def stage(options: Options) -> Stage:
             "--burn-in: the picture is copied as it is, and nothing here can draw into it; the captions are tracks that players "
             "show, and `ffmpeg -i IN -vf subtitles=CAPTIONS.srt OUT` burns in what `subtitle` writes"
         )
+    pictures.check(options.video_codec)
     options.limits()
     outputs = [(Targets(name), destination(name, options)) for name in dict.fromkeys(options.output)]
     one_session = not all(targets.are_many for targets, _ in outputs)

@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .. import stdio
+from ..delivery.settings import VideoOptions
 from ..dubbing.settings import MixOptions
 from ..errors import UsageError
 from ..options import option
@@ -54,7 +55,7 @@ _TICK_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(MixOptions):
+class Options(MixOptions, VideoOptions):
     """Where to serve, and to whom."""
 
     bind: str = option(
@@ -91,6 +92,7 @@ def stage(options: Options, name: str = STAGE) -> Stage:
     from ..serving.server import Server, parse_bind
 
     host, port = parse_bind(options.bind)
+    from ..delivery import pictures
     from ..delivery.joining import Settings
 
     with needs_extra("serve"):
@@ -124,7 +126,10 @@ def stage(options: Options, name: str = STAGE) -> Stage:
     )
     players = None
     if not options.captions_only:
-        settings = Settings(mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db)
+        pictures.check(options.video_codec)
+        settings = Settings(
+            mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, video_codec=options.video_codec
+        )
         players = Players(
             lambda store: urlsplit(server.serve_store(store)).path,
             board.set_media,
