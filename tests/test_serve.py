@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -220,6 +223,68 @@ def test_who_reports_without_end_is_cut_off() -> None:
                 list(messages(socket))
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.reason == "too many messages"
+
+
+def opened(served: Serving, *, reads_at_most: int = 0) -> socket.socket:
+    """A WebSocket by hand, its handshake done; it may be one that takes little at a time."""
+    line = socket.socket()
+    if reads_at_most:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, reads_at_most)
+    place = urlsplit(served.root)
+    line.settimeout(20)
+    line.connect((place.hostname, place.port))
+    line.sendall(
+        f"GET /stream HTTP/1.1\r\nHost: {place.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    assert line.recv(12) == b"HTTP/1.1 101"
+    return line
+
+
+FRAMES = {
+    "no UTF-8": b"\x81\x82\0\0\0\0\xff\xfe", "unmasked": b"\x81\x02{}", "reserved": b"\x83\x80\0\0\0\0",
+    "too long": b"\x81\xff\0\0\1\0\0\0\0\0\0\0\0\0", "out of order": b"\x80\x81\0\0\0\0x",
+}  # fmt: skip
+
+
+def test_frames_that_are_none_end_their_own_line_alone() -> None:
+    with Serving() as served:
+        served.say(header(**LIVE))
+        with stream_of(served) as other:
+            for frame in FRAMES.values():
+                with opened(served) as line:
+                    line.sendall(frame)
+                    while line.recv(65536):  # until it is closed
+                        pass
+            served.say(said("Still here.", 1))
+            assert records_until(other, "Still here.")
+        served.end()
+        assert served.process.wait(20) == 65  # its input was cut short
+    assert "Traceback" not in served.errors
+
+
+def test_who_does_not_read_holds_up_nobody_and_takes_no_memory() -> None:
+    text = " ".join(["They could work only at low tide."] * 240)
+    with Serving() as served, contextlib.ExitStack() as stack:
+        served.say(header(**LIVE), said("One.", 1))
+        for _ in range(5):
+            stack.enter_context(opened(served, reads_at_most=4096))
+        with stream_of(served) as reader:
+            next(messages(reader))
+            before = resident_mib(served)
+            for number in range(2, 1500):
+                served.say(said(text, number, final=False, words=[]))
+            served.say(said("The last.", 2000))
+            records_until(reader, "The last.")
+            assert (
+                resident_mib(served) - before < 30
+            )  # the board's own messages, once; 5 x 1500 of them would be 10 times that
+
+
+def resident_mib(served: Serving) -> float:
+    """Memory that the server has."""
+    pages = Path(f"/proc/{served.process.pid}/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize() / 2**20
 
 
 def test_all_captions_so_far_can_be_fetched_whole_or_in_part() -> None:

@@ -76,7 +76,7 @@ def discover(timeout_s: float = DISCOVERY_S, kinds: Sequence[str] = DISCOVERED, 
         devices = sorted(found.values(), key=lambda device: (device.name.lower(), device.kind, device.host))
     if bugs:
         raise bugs[0]
-    if failures and not devices:
+    if len(failures) == len(kinds) and not devices:
         reasons = "; ".join(f"{kind}: {reason}" for kind, reason in failures.items())
         raise Unavailable(
             f"devices cannot be searched for here: {reasons}; name one by its address: --to HOST or --to HOST:PORT"

@@ -131,6 +131,7 @@ class Server:
             logger.handlers[:] = logging.getLogger("streamlation").handlers
             logger.setLevel(logging.WARNING)
             logger.propagate = False
+            logger.addFilter(_is_our_fault)
         self._socket = listening(self._host, self._wanted_port)
         self._thread.start()
         self._started.wait()
@@ -183,6 +184,11 @@ class Server:
     def withdraw(self, address: str) -> None:
         """What one of the `serve_…` methods gave this address is served no more."""
         self._media.remove(address)
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Whether a line of the log is about us: what a client sends that is no UTF-8 is its own affair, and no traceback of ours."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError))
 
 
 def own_address(version: int = 4) -> str:
