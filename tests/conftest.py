@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ["STREAMLATION_DATA_DIR"] = str(ROOT / ".pytest_cache" / "streamlation-data")
 for name in [name for name in os.environ if name.startswith("STREAMLATION_") and name != "STREAMLATION_DATA_DIR"]:
     del os.environ[name]
+for name in ("COLUMNS", "LINES"):  # of no terminal that a test makes; pytest-xdist tells its workers of its own
+    os.environ.pop(name, None)
 
 
 # A shell that starts the suite in the background has it ignore SIGINT, and so would every process that a test interrupts.

@@ -61,6 +61,17 @@ def test_the_original_its_translation_and_how_late_they_are(columns: int) -> Non
     assert "\x1b[?25h" in terminal.written, "the cursor is back"
 
 
+def test_a_narrower_frame_than_the_terminal_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with OnTerminal(["subtitle", "--live"], columns=132) as terminal:
+        terminal.send(b"".join(livestream.encoded([header(), heard(" ".join(LINES), final=True), Eos("a")])))
+        assert terminal.finish() == 0
+        rows = terminal.screen.text.splitlines()
+    assert (rows[0][:3], len(rows[0])) == ("■ a", 60)
+    assert rows[1].startswith("en")
+    assert max(map(len, rows)) == 60
+
+
 def test_words_that_may_change_are_dim() -> None:
     with OnTerminal(["subtitle", "--live"]) as terminal:
         terminal.send(b"".join(livestream.encoded([header(), heard("the boat left early", 2)])))

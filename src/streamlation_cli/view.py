@@ -12,6 +12,7 @@ Words that may still change are dim. It needs nothing but the records that pass 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import threading
@@ -175,11 +176,11 @@ class View:
                 self._sessions[record.session].see(record)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The frame, as wide as the terminal is now."""
-        try:
-            columns, rows = os.get_terminal_size(self._terminal.fileno())
-        except (OSError, ValueError):
-            columns, rows = options.max_width, options.max_height
+        """The frame, as wide as the terminal is now, or narrower where COLUMNS says so: the console would wrap what is wider."""
+        columns, rows = options.max_width, options.max_height
+        with contextlib.suppress(OSError, ValueError):
+            now = os.get_terminal_size(self._terminal.fileno())
+            columns, rows = min(now.columns or columns, columns), min(now.lines or rows, rows)
         with self._lock:
             sessions = list(self._sessions.values())
             # Those that are over make room for the others.
