@@ -40,7 +40,7 @@ def broadcast(folder: Path, **options: Any) -> Iterator[tuple[Packager, Origin]]
 def test_an_origin_that_goes_stale_dies_comes_back_and_ends(tmp_path: Path) -> None:
     with (
         broadcast(tmp_path, window=6) as (packager, origin),
-        Watched(origin.address, "--timeout", "4", "--retry-max", "1") as watched,
+        Watched(origin.address, "--timeout", "4") as watched,
     ):
         watched.wait_for_audio(1.0)
         origin.freeze(True)
@@ -81,7 +81,7 @@ def test_an_origin_that_goes_stale_dies_comes_back_and_ends(tmp_path: Path) -> N
 def test_a_broadcast_that_begins_anew_is_followed(tmp_path: Path) -> None:
     with (
         broadcast(tmp_path) as (packager, origin),
-        Watched(origin.address, "--timeout", "3", "--retry-max", "0.5") as watched,
+        Watched(origin.address, "--timeout", "3") as watched,
     ):
         watched.wait_for_audio(1.0)
         origin.down()

@@ -68,7 +68,7 @@ def test_a_page_with_a_live_stream(prefix: str, tmp_path: Path) -> None:
         packager.ready(2)
         with site(tmp_path) as (address, _):
             (tmp_path / "index.html").write_text(PAGE.format(f"{address}/master.m3u8"))
-            with Watched(f"{prefix}{address}/", "--retry-max", "1") as watched:
+            with Watched(f"{prefix}{address}/") as watched:
                 watched.wait_for_audio(1.0)
                 assert watched.interrupt() < 1.0
                 assert of(Header, watched.records)[0].live

@@ -66,7 +66,7 @@ def test_a_sender_that_is_killed_and_restarted(before: str) -> None:
     port = free_port(socket.SOCK_DGRAM)
     served = f"srt://127.0.0.1:{port}?mode=listener&passphrase={PASSPHRASE}&pbkeylen=16"
     called = f"srt://127.0.0.1:{port}?latency=80&passphrase={PASSPHRASE}"
-    with Station() as station, Watched(called, "--retry-max", "1", before=before) as watched:
+    with Station() as station, Watched(called, before=before) as watched:
         with transmitter(station, served):
             watched.wait_for_audio(1.5)
         watched.wait_for_outage()

@@ -50,7 +50,7 @@ def _away_for_a_moment() -> None:
     """The same demuxer goes on: a new encoder's clock has nothing to do with the old one's."""
     port = free_port(socket.SOCK_DGRAM)
     address = f"udp://127.0.0.1:{port}"
-    with Watched(address, "--timeout", "5") as watched, Broadcast(f"{address}?pkt_size=1316", "mpegts") as broadcast:
+    with Watched(address, "--timeout", "15") as watched, Broadcast(f"{address}?pkt_size=1316", "mpegts") as broadcast:
         watched.wait_for_audio(2.5)
         killed_s = time.monotonic()
         broadcast.kill()

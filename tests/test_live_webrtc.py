@@ -56,7 +56,7 @@ def outage(watched: Watched) -> None:
 @pytest.mark.long
 def test_a_server_that_is_killed_and_restarted() -> None:
     port, zero = free_port(), str(time.monotonic())
-    with Watched(f"whep://s3cret@127.0.0.1:{port}/live", "--retry-max", "1", before=LOOPBACK) as watched:
+    with Watched(f"whep://s3cret@127.0.0.1:{port}/live", before=LOOPBACK) as watched:
         with program("whepserver.py", str(port), zero, "s3cret"):
             watched.wait_for_audio(1.5)
         watched.wait_for_outage()
