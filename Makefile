@@ -8,8 +8,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Tests that run side by side: most of them wait more than they compute.
-WORKERS ?= $(shell expr $$(nproc) + 1)
+# How many tests run side by side: most of them wait more than they compute, and each may hold a model.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n + 1 : 8)))
 
 .PHONY: demo test check bench generate samples clean
 
@@ -39,6 +39,7 @@ check: $(VENV)/.dev
 
 test: check
 	tools/debian_parts.sh
+	@# What measures times runs alone and first; both parts run whatever the other finds.
 	$(BIN)/python -m pytest -m timed; timed=$$?; \
 	$(BIN)/python -m pytest -m 'not timed' --numprocesses $(WORKERS) --dist worksteal; exit $$((timed | $$?))
 
