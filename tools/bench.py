@@ -268,10 +268,8 @@ class Bench:
 
         figures = bench_replay.figures(self._folder, self._audio)
         growth = figures["growth"]
-        by_hour = figures["mib_by_hour"]
-        parts = [
-            f"{name} {growth[name]:+.0%} ({by_hour[name][0]:.0f} → {by_hour[name][-1]:.0f} MiB)" for name in growth
-        ]
+        mib = figures["mib_by_third"]
+        parts = [f"{name} {growth[name]:+.0%} ({mib[name][0]:.0f} → {mib[name][-1]:.0f} MiB)" for name in growth]
         what = f"memory of mux, third hour against first, at {figures['speed']:.0f}×"
         return Row(what, ", ".join(parts), "≤ +10 %", max(growth.values()) <= 0.10, figures)
 

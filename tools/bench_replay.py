@@ -3,7 +3,7 @@
     python tools/bench_replay.py [--audio FILE] [--hours 3]
 
 A minute of a film with its words, translations and voice is replayed over and over, each time a minute later, into two processes:
-one writes a file, one packages live HLS with a sliding window. `growth` is the largest resident size in the last hour less
+one writes a file, one packages live HLS with a sliding window. `growth` is the largest resident size in the last third less
 that in the first, by the latter; the last seconds, in which a file gets its index, are not left out.
 """
 
@@ -118,17 +118,17 @@ class Taking:
         return self.sampler.samples
 
 
-def hourly(samples: Sequence[Sample]) -> list[float]:
-    """The largest resident size in each hour of media, in MiB."""
-    hours: dict[int, float] = {}
+def by_third(samples: Sequence[Sample], length_ms: float) -> list[float]:
+    """The largest resident size in each third of the media, in MiB."""
+    peaks = [0.0] * 3
     for sample in samples:
-        hour = int(max(0.0, sample.media_ms - 1) // _HOUR_MS)
-        hours[hour] = max(hours.get(hour, 0.0), sample.rss_bytes / 2**20)
-    return [hours[hour] for hour in sorted(hours)]
+        third = min(2, int(sample.media_ms * 3 // length_ms))
+        peaks[third] = max(peaks[third], sample.rss_bytes / 2**20)
+    return peaks
 
 
 def figures(folder: Path, audio: Path, hours: float = 3) -> dict[str, Any]:
-    """`growth` of the file's and of the packager's process, their memory hour by hour, and the speed, times real time."""
+    """`growth` of the file's and of the packager's process, their memory by thirds, and the speed, times real time."""
     records = minute(folder, audio)
     (folder / "live").mkdir()
     takers = {"file": Taking(folder / "long.mp4"), "packager": Taking(folder / "live" / "long.m3u8")}
@@ -139,10 +139,10 @@ def figures(folder: Path, audio: Path, hours: float = 3) -> dict[str, Any]:
             assert taker.process.stdin is not None
             taker.process.stdin.write(line)
             taker.media_ms = min(turns, number / len(records)) * _PERIOD_MS
-    by_hour = {name: hourly(taker.end()) for name, taker in takers.items()}
+    by_thirds = {name: by_third(taker.end(), turns * _PERIOD_MS) for name, taker in takers.items()}
     wall_s = time.perf_counter() - begun_s
     return {
-        "growth": {name: peaks[-1] / peaks[0] - 1 for name, peaks in by_hour.items()}, "mib_by_hour": by_hour,
+        "growth": {name: peaks[-1] / peaks[0] - 1 for name, peaks in by_thirds.items()}, "mib_by_third": by_thirds,
         "speed": hours * 3600 / wall_s, "hours": hours, "file_mib": (folder / "long.mp4").stat().st_size / 2**20,
     }  # fmt: skip
 

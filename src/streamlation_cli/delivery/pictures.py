@@ -32,7 +32,7 @@ _GLOBAL_HEADER, _BITEXACT = 1 << 22, 1 << 23
 _UNSPECIFIED = 2
 """Of colours, in FFmpeg's enumerations; RGB has 0 as its matrix, which no 4:2:0 picture can have."""
 _BITS_PER_PIXEL = 0.1
-"""For encoders in hardware, which have no common measure of quality: 5 Mbit/s at 1080p25."""
+"""For encoders in hardware, which have no common measure of quality: 5 Mbit/s at 1080p25. Live, nothing has more than twice that."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ _ENCODERS = {
     # Two cores recognise speech beside it: these presets encode 1080p faster than it is shown and leave most of them free.
     "h264": _Encoder(
         "libx264", files=(("preset", "veryfast"), ("crf", "20")), has_quality=True,
-        live=(("preset", "superfast"), ("tune", "zerolatency"), ("crf", "23"), ("sc_threshold", "0")),
+        live=(("preset", "superfast"), ("tune", "zerolatency"), ("crf", "23")),
     ),
     "h264_nvenc": _Encoder("h264_nvenc", always=(("forced-idr", "1"),), live=(("tune", "ull"), ("zerolatency", "1"))),
     "h264_qsv": _Encoder("h264_qsv", always=(("forced_idr", "1"),), live=(("async_depth", "1"),), pixel_format="nv12"),
@@ -73,7 +73,7 @@ def check(codec: str) -> None:
 class EncodedPicture:
     """The picture of one session. `feed` its packets, then `finish`; what they return are packets of a track as `described`.
 
-    `keyframes_s`: there is a keyframe at each multiple of it, in media time; 0: where the encoder likes one. Pictures outside of
+    `keyframes_s`: there is a keyframe at each multiple of it after the first; 0: where the encoder likes one. Pictures outside of
     [`start_ms`, `end_ms`) are left out: the part that is kept begins and ends at the picture. Raises DataError where it cannot
     be decoded.
     """
@@ -93,11 +93,14 @@ class EncodedPicture:
         self._began = False
         """Whether a keyframe has come, before which nothing can be decoded."""
         self._weaver: Any = None
-        """What makes whole pictures of fields, where there are any."""
+        """What makes whole pictures of fields, where there are any; of pictures as in `_woven_as`."""
+        self._woven_as: tuple[int, int, str] | None = None
         self._context: Any = None
         self._last: int | None = None
         """When the last picture that was encoded is shown."""
-        self._next_keyframe: int | None = None
+        self._first: int | None = None
+        """When the first picture of this encoder is shown, from which keyframes are counted."""
+        self._next_keyframe = 0
         self._durations: dict[int, int] = {}
         """Of the pictures in the encoder, by their times."""
         self._session = ""
@@ -145,10 +148,7 @@ class EncodedPicture:
             frames = []
         for frame in frames:
             yield from self._encode(frame)
-        if self._weaver is not None:
-            self._weaver.push(None)
-            for whole in self._woven():
-                yield from self._encode_whole(whole)
+        yield from self._unwoven()
         yield from self._flushed()
 
     def _made_decoder(self) -> Any:
@@ -175,14 +175,25 @@ class EncodedPicture:
         if frame.pts is None:
             frame.pts = frame.dts
         frame.time_base = self._base
+        form = (frame.width, frame.height, frame.format.name)
+        if self._weaver is not None and form != self._woven_as:
+            yield from self._unwoven()
         if frame.interlaced_frame and self._weaver is None:
-            self._weaver = _weaver(frame, self._base)
+            self._weaver, self._woven_as = _weaver(frame, self._base), form
         if self._weaver is None:
             yield from self._encode_whole(frame)
             return
         self._weaver.push(frame)
         for whole in self._woven():
             yield from self._encode_whole(whole)
+
+    def _unwoven(self) -> Iterator[Packet]:
+        """What the weaver still holds; there is none then."""
+        if self._weaver is not None:
+            self._weaver.push(None)
+            for whole in self._woven():
+                yield from self._encode_whole(whole)
+            self._weaver = None
 
     def _woven(self) -> Iterator[av.VideoFrame]:
         import av
@@ -193,7 +204,8 @@ class EncodedPicture:
                 frame: Any = self._weaver.pull()
             except (av.BlockingIOError, av.EOFError):
                 return
-            frame.pts = round(frame.pts * frame.time_base / self._base)
+            ticks = frame.time_base / self._base  # the weaver's clock is twice as fine
+            frame.pts, frame.duration = round(frame.pts * ticks), round(frame.duration * ticks)
             frame.time_base = self._base
             yield frame
 
@@ -222,11 +234,11 @@ class EncodedPicture:
 
         if not self._keyframes:
             return PictureType.NONE
-        if self._next_keyframe is None:
-            self._next_keyframe = at
+        if self._first is None:
+            self._first = self._next_keyframe = at
         if at < self._next_keyframe:
             return PictureType.NONE
-        self._next_keyframe = (at // self._keyframes + 1) * self._keyframes
+        self._next_keyframe = at + self._keyframes - (at - self._first) % self._keyframes
         return PictureType.I
 
     def _fitted(self, frame: av.VideoFrame) -> av.VideoFrame:
@@ -254,12 +266,18 @@ class EncodedPicture:
             context.gop_size = max(1, round(self._keyframes * self._base * self._rate)) * 2
         if self._live:
             context.max_b_frames = 0
+        bit_rate = round(width * height * self._rate * _BITS_PER_PIXEL)
+        options = dict((*self._encoder.always, *(self._encoder.live if self._live else self._encoder.files)))
         if not self._encoder.has_quality:
-            context.bit_rate = round(width * height * self._rate * _BITS_PER_PIXEL)
-        context.options = dict((*self._encoder.always, *(self._encoder.live if self._live else self._encoder.files)))
+            context.bit_rate = bit_rate
+        elif self._live:  # a burst that a network cannot carry is a stall
+            options |= {"maxrate": str(2 * bit_rate), "bufsize": str(2 * bit_rate)}
+        if self._keyframes and self._encoder.name == "libx264":
+            options["sc_threshold"] = "0"  # none but those that are wanted
+        context.options = options
         _opened(context, self._encoder)
         self._context = context
-        self._last = self._next_keyframe = None
+        self._last = self._first = None
 
     def _flushed(self) -> Iterator[Packet]:
         if self._context is not None:
