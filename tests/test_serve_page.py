@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from chromium import TIMEOUT_MS, chromium, page_of
+from livetools import wait_until
 from support import eos, header
 from test_serve import LIVE
 from watching import Serving, said, translated
@@ -277,6 +278,7 @@ def test_who_has_control_pauses_for_everyone(browser: Browser, served: Serving) 
         holder.get_by_role("button", name="Pause captions for everyone").click()
         expect(viewer.locator("#state")).to_have_text("Captions are paused")
         served.say(said("Between us.", 4), translated("Entre nós.", "Between us.", 4))
+        wait_until(lambda: any(b"Between us." in line for line in served.passed), "what is said meanwhile")
         holder.get_by_role("button", name="Resume captions for everyone").click()
         served.say(said("For all.", 5), translated("Para todos.", "For all.", 5))
         expect(viewer.locator("#lines li").last).to_contain_text("Para todos.")
@@ -354,6 +356,10 @@ class TestEverybody:
             for _ in range(4 if factor == 2 else 0):
                 page.locator("#larger").click()
             assert page.evaluate("document.documentElement.scrollWidth") == 360
+            if factor == 1:
+                page.set_viewport_size({"width": 320, "height": 568})
+                assert page.evaluate("document.documentElement.scrollWidth") == 320
+                page.set_viewport_size({"width": 360, "height": 740})
             for name in ("#first", "#log", "#language", "#larger", "#pause", "summary"):
                 box = page.locator(name).bounding_box()
                 assert box is not None
@@ -374,6 +380,20 @@ class TestEverybody:
             assert log.evaluate("(log) => log.scrollTop") == 100
             page.get_by_role("button", name="Back to the newest").click()
             assert log.evaluate("(log) => log.scrollHeight - log.scrollTop - log.clientHeight") < 40
+
+
+def test_a_language_that_is_written_from_right_to_left(browser: Browser, served: Serving) -> None:
+    served.say(header(**(LIVE | {"target_language": "ar"})), said("We went to the sea.", 1))
+    served.say(translated("(1810) ذهبنا إلى البحر.", "We went to the sea.", 1, target_language="ar"))
+    with page_of(browser, served.address) as page:
+        expect(page.locator("#first p")).to_have_css("direction", "rtl")
+        expect(page.locator("#second p")).to_have_css("direction", "ltr")
+        line = page.locator("#lines li")
+        expect(line).to_have_css("direction", "rtl")
+        boxes = [line.locator(part).bounding_box() for part in ("time", "span:first-of-type")]
+        assert boxes[0] is not None
+        assert boxes[1] is not None
+        assert boxes[0]["x"] > boxes[1]["x"]  # the time stands where the line begins
 
 
 def test_downloads_from_the_page(browser: Browser, served: Serving) -> None:

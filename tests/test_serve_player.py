@@ -184,6 +184,9 @@ def test_a_live_picture_with_the_voice_the_original_and_captions_in_time(browser
         assert found.violations_count == 0, found.generate_report()
         page.get_by_label("Captions at once").check()
         expect(page.locator("#first")).to_contain_text("A segunda.")
+        page.get_by_role("button", name="Back to live").click()
+        until(page, f"document.querySelector('video').currentTime > {start}")
+        expect(page.get_by_role("button", name="Back to live")).to_be_hidden()
 
 
 WRONG_CLOCK = "Date.now = ((now) => () => now() + 5_400_000)(Date.now)"

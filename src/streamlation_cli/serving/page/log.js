@@ -33,13 +33,16 @@ export class Log {
 
   follow() {
     this.box.scrollTop = this.box.scrollHeight;
+    this.height = this.box.clientHeight;
     this.following = true;
     this.toEnd.hidden = true;
   }
 
   scrolled() {
+    if (this.following && this.box.clientHeight !== this.height) { this.follow(); return; }  // it got smaller: nobody scrolled
     this.following = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 40;
     this.toEnd.hidden = this.following;
+    this.box.toggleAttribute("data-above", this.box.scrollTop > 4);
   }
 }
 
@@ -49,8 +52,8 @@ function entry(line, withSource) {
   time.textContent = clock(line.at);
   const text = document.createElement("span");
   text.lang = line.language;
-  text.dir = "auto";
   text.textContent = line.speaker ? `${line.speaker}: ${line.text}` : line.text;
+  item.dir = text.dir = direction(line.text);  // the time stands where the line begins
   item.append(time, text);
   if (withSource && line.source) {
     const source = document.createElement("span");
@@ -61,6 +64,12 @@ function entry(line, withSource) {
     item.append(source);
   }
   return item;
+}
+
+// `rtl` where the first letter is one of a script that is written from right to left.
+function direction(text) {
+  const letter = text.match(/\p{L}/u)?.[0] ?? "";
+  return /[\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}\p{Script=Adlam}]/u.test(letter) ? "rtl" : "ltr";
 }
 
 export function clock(ms) {
