@@ -168,18 +168,20 @@ def test_the_end_of_a_broadcast_is_the_end(tmp_path: Path) -> None:
     with (
         Nginx(tmp_path, idle=False) as server,
         Broadcast(server.address, "flv", "--stop", "5") as broadcast,
-        Watched(server.address, "--retry", "3", "--retry-max", "0.3") as watched,
     ):
-        broadcast.finish()
-        assert watched.ends() == 0, watched.said
+        broadcast.on_air_s()
+        with Watched(server.address, "--retry", "10", "--retry-max", "0.3") as watched:
+            broadcast.finish()
+            assert watched.ends() == 0, watched.said
         assert len(watched.of(Eos)) == 1
         (run,) = heard(watched.records)
         assert run.to_s > 4.5
 
 
 def test_interrupted_while_it_listens() -> None:
-    with Watched(f"rtmp://127.0.0.1:{free_port()}/live/key", "--listen") as watched:
-        time.sleep(1.0)
+    port = free_port()
+    with Watched(f"rtmp://127.0.0.1:{port}/live/key", "--listen") as watched:
+        watched.listening(port)
         assert watched.interrupt() < 1.0
         assert fatal(watched).code == "interrupted"
 

@@ -119,8 +119,9 @@ def test_a_stream_that_the_server_does_not_have(tmp_path: Path) -> None:
 
 
 def test_interrupted_while_it_listens() -> None:
-    with Watched(f"rtsp://127.0.0.1:{free_port()}/talk", "--listen") as watched:
-        time.sleep(1.0)
+    port = free_port()
+    with Watched(f"rtsp://127.0.0.1:{port}/talk", "--listen") as watched:
+        watched.listening(port)
         assert watched.interrupt() < 1.0
 
 

@@ -99,7 +99,7 @@ def _container(format: str, codec: str) -> None:
 def test_interrupted_while_nothing_comes() -> None:
     with piped(*_RAW) as (watched, to):
         speak(to, 0, 1)
-        time.sleep(0.5)
+        watched.wait_for(lambda: watched.of(Packet), "the first samples")
         assert watched.interrupt() < 1.0
         assert fatal(watched).code == "interrupted"
 
