@@ -373,7 +373,7 @@ def test_command_lines_that_make_no_sense(arguments: tuple[str, ...], says: str)
 
 
 def test_places_past_the_end_and_a_device_that_plays_nothing(folder: Path, talk: Path) -> None:
-    with cast_device(folder, speed=1.0) as device:
+    with cast_device(folder, speed=0.15) as device:
         past = cast(talk, device, "--start", "6:00")
         assert (past.status, past.records[-1]["message"]) == (2, "--start 6:00: that is past the end, which is at 0:06")
         for flags in (["--seek", "3"], ["--pause"], ["--stop"]):
@@ -564,7 +564,7 @@ def test_the_commands_of_the_guide(folder: Path, talk: Path) -> None:
             )
         assert [load.audio_languages[0] for load in device.loads] == ["eng", "eng", "eng"]
         assert [load.message.get("activeTrackIds") for load in device.loads] == [[2], None, [1]]
-    with cast_device(folder, speed=0.5) as device:
+    with cast_device(folder, speed=0.15) as device:
         running = Running(str(talk), *to(device))
         running.until_played(200)
         told = [
@@ -627,9 +627,9 @@ def test_keys_are_told_apart() -> None:
 
 def test_a_sound_for_airplay_is_the_film_s_own_and_can_be_paused_and_sought_in(talk: Path) -> None:
     from streamlation_cli.receivers import Media
-    from streamlation_cli.receivers.airplay import RATE, _Sound
+    from streamlation_cli.receivers.airsound import RATE, Sound
 
-    sound = _Sound(Media(address=str(talk), content_type="video/mp4", title="", audio_language="pt"))
+    sound = Sound(Media(address=str(talk), content_type="video/mp4", title="", audio_language="pt"))
     try:
         header = sound.read(44)
         assert header[:4] + header[8:12] == b"RIFFWAVE"

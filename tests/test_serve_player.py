@@ -184,6 +184,7 @@ def test_a_live_picture_with_the_voice_the_original_and_captions_in_time(browser
         assert found.violations_count == 0, found.generate_report()
         page.get_by_label("Captions at once").check()
         expect(page.locator("#first")).to_contain_text("A segunda.")
+        page.evaluate("document.querySelector('video').currentTime = 1")
         page.get_by_role("button", name="Back to live").click()
         until(page, f"document.querySelector('video').currentTime > {start}")
         expect(page.get_by_role("button", name="Back to live")).to_be_hidden()
