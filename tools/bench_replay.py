@@ -75,10 +75,21 @@ def replay(records: Sequence[AnyRecord], times: int) -> Iterator[bytes]:
                     dts = None if record.dts is None else record.dts + late
                     skip = record.skip_samples if not late_ms else None
                     yield ndjson.encode(replace(record, pts=pts, dts=dts, skip_samples=skip))
-                case Transcript() | Translation() | Speech():
-                    start_ms, end_ms = record.start_ms + late_ms, record.end_ms + late_ms
-                    yield ndjson.encode(replace(record, id=f"{record.id}-{late_ms}", start_ms=start_ms, end_ms=end_ms))
+                case Transcript() | Translation():
+                    words = tuple(
+                        replace(w, start_ms=w.start_ms + late_ms, end_ms=w.end_ms + late_ms) for w in record.words
+                    )
+                    yield ndjson.encode(replace(later(record, late_ms), words=words))
+                case Speech():
+                    yield ndjson.encode(later(record, late_ms))
     yield ndjson.encode(Eos(records[0].session, duration_ms=times * _PERIOD_MS))
+
+
+def later(record: Transcript | Translation | Speech, late_ms: int) -> Any:
+    """The same, so much later."""
+    return msgspec.structs.replace(
+        record, id=f"{record.id}-{late_ms}", start_ms=record.start_ms + late_ms, end_ms=record.end_ms + late_ms
+    )
 
 
 def due_ms(record: AnyRecord) -> float:
