@@ -75,7 +75,7 @@ class Options(MixOptions, LayoutOptions, VideoOptions):
         "--hls-window", 60.0, metavar="SECONDS", minimum=0, maximum=86400,
         help="live HLS: how far back it can be played; 0 keeps everything",
     )  # fmt: skip
-    burn_in: bool = option("--burn-in", False, help="draw captions into the picture (refused: the picture is copied)")
+    burn_in: bool = option("--burn-in", False, help="draw captions into the picture (refused: nothing here draws text)")
 
 
 def takes_stdout(options: Options) -> bool:
@@ -92,7 +92,7 @@ def stage(options: Options) -> Stage:
         raise UsageError("mux: say where to: -o FILE, or -o - for standard output")
     if options.burn_in:
         raise UsageError(
-            "--burn-in: the picture is copied as it is, and nothing here can draw into it; the captions are tracks that players "
+            "--burn-in: nothing here draws text (PyAV's FFmpeg has no subtitles filter); the captions are tracks that players "
             "show, and `ffmpeg -i IN -vf subtitles=CAPTIONS.srt OUT` burns in what `subtitle` writes"
         )
     pictures.check(options.video_codec)
