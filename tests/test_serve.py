@@ -217,7 +217,7 @@ def test_who_reports_without_end_is_cut_off() -> None:
     with Serving() as served:
         served.say(header(**LIVE))
         with stream_of(served) as socket:
-            for _ in range(20):
+            for _ in range(60):
                 socket.send(json.dumps(REPORT))
             with pytest.raises(ConnectionClosed) as closed:
                 list(messages(socket))

@@ -67,6 +67,7 @@ def test_captions_appear_grow_and_become_final(browser: Browser, served: Serving
 
 def test_what_was_no_speech_is_taken_back(browser: Browser, served: Serving) -> None:
     with page_of(browser, served.address) as page:
+        expect(page.locator("#state")).to_have_text("Waiting for the first session…")
         served.say(header(**(LIVE | {"target_language": ""})), said("It was late.", 1))
         served.say(said("Thank you", 2, final=False), said("Thank you", 2, final=False, rev=1))
         expect(page.locator("#first p")).to_have_text(["It was late.", "Thank you"])

@@ -37,8 +37,9 @@ State = Literal[
 """`reading`: captions without a picture; `ready`: to be started by hand; `stalled`: there is nothing new to play."""
 REPORT_S = 1.0
 """How often a page reports while nothing changes, and how often there is a `status`."""
-_BURST, _A_SECOND = 8.0, 4.0
-"""A page may send so many at once, and so many a second: twice what ours does, which also reports each change."""
+_BURST, _A_SECOND = 30.0, 4.0
+"""A page may send so many at once, and so many a second. Ours sends three a second at most; one that slept may have some to
+catch up with."""
 _NONSENSE = 1008
 """WebSocket close code (RFC 6455): it sent what is against the rules."""
 _WAITING = ("loading", "buffering", "stalled", "reconnecting")

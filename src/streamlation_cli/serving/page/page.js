@@ -13,6 +13,8 @@ const SILENT_MS = 6000;  // a live source says something each second: after so l
 
 const IN_TIME_MS = 500;  // a caption that comes so much after its picture is not seen to be late
 
+const MOST_OFTEN_MS = 320;  // the server hangs up on who reports more than four times a second
+
 const KEPT_IN_WINDOW = 8;  // final texts that may still be in a window
 
 const $ = (id) => document.getElementById(id);
@@ -46,6 +48,7 @@ class Page {
     $("catch-up").addEventListener("click", () => this.player.catchUp());
     $("audio").addEventListener("change", () => this.player.choose($("audio").value));
     this.timeMs = null;
+    this.reportedAt = -Infinity;
     setInterval(() => this.follow(), 100);
     this.feed = new Feed((message) => this.take(message), (line) => this.onLine(line));
     this.feed.connect();
@@ -262,7 +265,8 @@ class Page {
   // How the player is, for who runs this.
   report() {
     const { player, session } = this;
-    if (!session?.state) { return; }
+    if (!session?.state || performance.now() - this.reportedAt < MOST_OFTEN_MS) { return; }
+    this.reportedAt = performance.now();
     const ms = (seconds) => (seconds === null || !Number.isFinite(seconds) ? null : Math.max(0, Math.round(seconds * 1000)));
     const late = session.state.state === "running" ? this.pictureMs(session.state) : null;
     this.feed.say({
