@@ -20,6 +20,7 @@ from media import SPEECH, direct, of
 from streamlation_cli.engines import Decoding, Hearing, SpokenWord
 from streamlation_cli.lag import Lag
 from streamlation_cli.live.listener import Listener, Task, Tuning, Update, is_loop, without_repeats
+from streamlation_cli.live.listener import heard as hear
 from streamlation_cli.live.load import Load
 from streamlation_cli.live.policy import Policy
 from streamlation_cli.live.transcripts import LONGEST_MS, Transcripts
@@ -211,6 +212,76 @@ def test_a_listener_that_never_hears_words_does_not_grow() -> None:
             longest = max(longest, len(task.samples) / 16_000)
             listener.settle(task, Hearing(text="", words=(), language="en"))
     assert longest < 29
+
+
+class Loudness:
+    """An activity detector that takes whatever is not zero for speech."""
+
+    def __init__(self) -> None:
+        self._rest = np.zeros(0, np.int16)
+
+    def push(self, samples: Audio) -> Any:
+        samples = np.concatenate([self._rest, samples])
+        whole = len(samples) // 512 * 512
+        self._rest = samples[whole:]
+        return (np.abs(samples[:whole].reshape(-1, 512)).max(axis=1) > 0).astype(np.float32)
+
+
+class Contexts:
+    """An engine that hears nothing and keeps the contexts it was asked for."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def listen(self, samples: Any, said: Any, decoding: Decoding) -> Hearing:
+        self.asked.append(decoding.context)
+        return Hearing(text="", words=(), language="en")
+
+
+def test_a_doubtful_word_is_heard_with_more_context_before_it_is_committed() -> None:
+    listener, engine = Listener(AlwaysSpeech(), Tuning()), Contexts()  # type: ignore[arg-type]
+    listener.hear(np.ones(16_000, np.int16))
+    task = listener.task()
+    assert task is not None
+    assert not task.doubtful
+    hear(engine, task, Decoding())  # type: ignore[arg-type]
+    words = (word("clear", 0.1, 0.4, 0.95), word("doubtful", 0.4, 0.9, 0.3))
+    assert [w.text for w in listener.settle(task, Hearing(text="", words=words, language="en")).committed] == ["clear"]
+    for ms, doubtful in ((700, False), (200, True)):  # not yet due, then due
+        listener.hear(np.ones(16 * ms, np.int16))
+        task = listener.task(ended=True)
+        assert task is not None
+        assert task.doubtful == doubtful
+        hear(engine, task, Decoding())  # type: ignore[arg-type]
+    assert engine.asked == ["short", "short", "long"]
+
+
+@pytest.mark.parametrize("heard_before", [True, False])
+def test_what_is_made_up_in_silence_is_not_said(heard_before: bool) -> None:
+    """The end of an utterance is decoded once more; what that finds where an earlier one had heard it all is made up."""
+    listener = Listener(Loudness(), Tuning())  # type: ignore[arg-type]
+
+    def decoded(*words: SpokenWord) -> list[str]:
+        task = listener.task()
+        assert task is not None
+        return [w.text for w in listener.settle(task, Hearing(text="", words=words, language="en")).committed]
+
+    country = word("country.", 0.2, 0.9, 0.99)
+    listener.hear(np.ones(16_000, np.int16))
+    decoded(country)
+    listener.hear(np.zeros(8_000, np.int16))
+    assert decoded(country) == ["country."]
+    if heard_before:
+        listener.hear(np.zeros(24_000, np.int16))
+        assert listener.task() is not None
+    else:
+        listener.hear(np.ones(4_800, np.int16))  # more is said, which no decoding has heard when the pause ends it
+        listener.hear(np.zeros(24_000, np.int16))
+    assert decoded(word("Thank", 1.5, 1.65, 0.5), word("you.", 1.65, 1.8, 0.98)) == (
+        [] if heard_before else ["Thank", "you."]
+    )
 
 
 def test_what_is_said_again_in_no_time_is_a_decoder_gone_astray() -> None:

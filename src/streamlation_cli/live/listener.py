@@ -46,6 +46,8 @@ class Tuning:
     """Committed audio that stays in the buffer, with its words."""
     memory_s: float = 2.0
     """The context of what was said is forgotten after a pause of this length."""
+    doubt_s: float = 0.9
+    """A word below `policy.sure` that ended at least so long ago is decoded with more context before it can be committed."""
     shown_confidence: float = 0.5
     """A word that may change yet is shown from this probability on, and none behind one that is not."""
     shown_s: float = 0.1
@@ -67,6 +69,8 @@ class Task:
     last: bool
     """The utterance is over."""
     speech_end_s: float
+    doubtful: bool = False
+    """A word is about to be committed that the last hypothesis was not sure of."""
 
     def told(self) -> tuple[SpokenWord, ...]:
         """The committed words on the audio's own clock."""
@@ -152,7 +156,7 @@ class Listener:
         last = ended or pause >= self.tuning.pause_s
         if not last and self._end - self._decoded_to < self.tuning.step_s * SAMPLE_RATE_HZ:
             return None
-        if not last and pause > 0.35 and not self._before and self._decoded_to >= self._speech_end + 4000:
+        if not last and pause > 0.35 and not self._before and self._decoded_to >= self._speech_end + SETTLED:
             return None
         return Task(
             samples=_levelled(self._buffer),
@@ -161,11 +165,18 @@ class Listener:
             said=tuple(self._said),
             last=last,
             speech_end_s=self._speech_end / SAMPLE_RATE_HZ,
+            doubtful=any(self._doubts(word) for word in self._before),
         )
+
+    def _doubts(self, word: SpokenWord) -> bool:
+        """Whether this word of the last hypothesis is due before long, and unsure."""
+        return word.confidence < self.tuning.policy.sure and self.edge_s - word.end_s >= self.tuning.doubt_s
 
     def settle(self, task: Task, hearing: Hearing) -> Update:
         """What the hearing of a task means; tasks are settled one by one."""
         tail = tuple(shifted(word, task.start_s) for word in hearing.words)
+        speech_end = round(task.speech_end_s * SAMPLE_RATE_HZ)
+        nothing_left = self._said and not self._before and self._decoded_to >= speech_end + SETTLED
         self._decoded_to = round(task.edge_s * SAMPLE_RATE_HZ)
         whole = tail
         tail = without_repeats(self._said, tail)
@@ -173,8 +184,8 @@ class Listener:
         if task.last:
             count = sum(word.start_s < task.speech_end_s + self.tuning.tail_s for word in tail)
             left_s = task.speech_end_s - (self._said[-1].end_s if self._said else task.start_s)
-            if left_s < FASTEST_S * count and count > len(self._before):
-                count = 0
+            if nothing_left or (left_s < FASTEST_S * count and count > len(self._before)):
+                count = 0  # a decoder that is given silence makes something up, such as thanks for watching
             tail = self.tuning.policy.believable(tail[:count], self._before)
             count = len(tail)
         elif since_s < self.tuning.policy.settle_s and not self._said:
@@ -250,7 +261,13 @@ def _levelled(pcm: Pcm16) -> Samples:
 
 
 def heard(engine: Recognizer, task: Task, decoding: Decoding) -> Hearing:
-    """What the engine hears; a loop is asked for again with all the context there is, and is nothing if it stays one."""
+    """What the engine hears; a loop is asked for again with all the context there is, and is nothing if it stays one.
+
+    Doubtful words are heard with more silence behind them. That costs half as much again, so it is not done every time; done
+    every time it brings no more.
+    """
+    if task.doubtful and decoding.context == "short":
+        decoding = replace(decoding, context="long")
     hearing = engine.listen(task.samples, task.told(), decoding)
     if is_loop(hearing):
         hearing = engine.listen(task.samples, task.told(), replace(decoding, context="full"))
@@ -280,6 +297,8 @@ def ends_sentence(text: str) -> bool:
     return text.rstrip("\"'”’»)").endswith((".", "!", "?", "…", "。", "！", "？"))
 
 
+SETTLED = 4000
+"""Samples behind the speech from which on a decoding has heard the last word's end."""
 MOST_COMPRESSION = 2.4
 RECENT = 16
 """Words back that a repeat is looked for."""
