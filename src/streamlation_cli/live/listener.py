@@ -48,6 +48,8 @@ class Tuning:
     """The context of what was said is forgotten after a pause of this length."""
     doubt_s: float = 0.9
     """A word below `policy.sure` that ended at least so long ago is decoded with more context before it can be committed."""
+    patience: float = 0.7
+    """How much of their usual time unsure words wait after that."""
     shown_confidence: float = 0.5
     """A word that may change yet is shown from this probability on, and none behind one that is not."""
     shown_s: float = 0.1
@@ -191,7 +193,8 @@ class Listener:
         elif since_s < self.tuning.policy.settle_s and not self._said:
             count = 0
         else:
-            count = self.tuning.policy.commits(tail, self._before, task.edge_s)
+            waiting = self.tuning.patience if task.doubtful else 1.0
+            count = self.tuning.policy.commits(tail, self._before, task.edge_s, waiting)
             if len(tail) < len(whole) and count == len(tail) and count:
                 count -= 1  # what went astray may have begun in the word before
         committed = tail[:count]

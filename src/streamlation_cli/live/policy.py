@@ -37,14 +37,19 @@ class Policy:
     settle_s: float = 1.0
     """Audio that an utterance without context must have before anything of it is committed."""
 
-    def commits(self, tail: Sequence[SpokenWord], before: Sequence[SpokenWord], edge_s: float) -> int:
+    def commits(
+        self, tail: Sequence[SpokenWord], before: Sequence[SpokenWord], edge_s: float, waiting: float = 1.0
+    ) -> int:
         """How many leading words of `tail`, the uncommitted part of the hypothesis, are committed.
 
         `before`: the uncommitted part of the last hypothesis, from the same place on. Words are committed from the left.
+        `waiting`: how much of their usual time unsure words wait.
         """
         for index, word in enumerate(tail):
             agreed = index < len(before) and same(word, before[index])
-            if edge_s - word.end_s < self._wait_s(word, agreed=agreed, last=index == len(tail) - 1):
+            unsure = word.confidence < self.sure or not agreed
+            needed_s = self._wait_s(word, agreed=agreed, last=index == len(tail) - 1) * (waiting if unsure else 1.0)
+            if edge_s - word.end_s < needed_s:
                 return index
         return len(tail)
 

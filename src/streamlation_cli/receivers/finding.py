@@ -33,10 +33,11 @@ def discover(timeout_s: float = DISCOVERY_S, kinds: Sequence[str] = DISCOVERED, 
 
     The search ends early when a device called `name` has answered, and others of that name have had their chance. A kind whose
     library is missing is left out and said so.
-    Raises Unavailable where none could be searched for.
+    Raises Unavailable where none could be searched for, or none was found and the network lets none of some kind be searched for.
     """
     found: dict[tuple[str, str, int, str], Device] = {}
     failures: dict[str, str] = {}
+    blocked: list[str] = []
     bugs: list[Exception] = []
     modules = {}
     for kind in kinds:  # one after another: two of them import aiohttp, which two threads must not do at the same time
@@ -56,6 +57,7 @@ def discover(timeout_s: float = DISCOVERY_S, kinds: Sequence[str] = DISCOVERED, 
         try:
             modules[kind].discover(timeout_s, take)
         except OSError as error:
+            blocked.append(kind)
             failures[kind] = f"no multicast on this network ({error.strerror or error})"
         except Exception as error:
             bugs.append(error)
@@ -76,7 +78,7 @@ def discover(timeout_s: float = DISCOVERY_S, kinds: Sequence[str] = DISCOVERED, 
         devices = sorted(found.values(), key=lambda device: (device.name.lower(), device.kind, device.host))
     if bugs:
         raise bugs[0]
-    if len(failures) == len(kinds) and not devices:
+    if not devices and (blocked or len(failures) == len(kinds)):
         reasons = "; ".join(f"{kind}: {reason}" for kind, reason in failures.items())
         raise Unavailable(
             f"devices cannot be searched for here: {reasons}; name one by its address: --to HOST or --to HOST:PORT"
