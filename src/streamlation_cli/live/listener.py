@@ -48,7 +48,7 @@ class Tuning:
     """The context of what was said is forgotten after a pause of this length."""
     doubt_s: float = 0.9
     """A word below `policy.sure` that ended at least so long ago is decoded with more context before it can be committed."""
-    patience: float = 0.7
+    patience: float = 0.8
     """How much of their usual time unsure words wait after that."""
     shown_confidence: float = 0.5
     """A word that may change yet is shown from this probability on, and none behind one that is not."""

@@ -1,6 +1,8 @@
 """Does recognition keep up, and what is given up, in this order, while it does not.
 
 0 as asked ─► 1 longer steps ─► 2 no volatile words ─► 3 beam 1 ─► 4 the smaller model, where one is installed
+
+From level 1 on words in doubt get no more context either.
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ LEVELS = ("as asked", "longer steps", "longer steps, no volatile words", "longer
 """What each level of giving up is called in `status` records."""
 LONGER = 2.0
 """How many times longer the steps are from level 1 on."""
+SLOW = 1.5
+"""A decoding that took so many times the step asked for is slow. One that takes the step and a little more only makes the next
+step as much longer."""
 BEHIND = 3
-"""Decodings in a row that took longer than the step asked for, before one level more is given up."""
+"""Slow decodings in a row before one level more is given up."""
 AHEAD = 8
 """Decodings in a row that took less than half of it, before one level is taken back."""
 
@@ -37,7 +42,7 @@ class Load:
         >>> [load.took(0.9, 0.5) for _ in range(3)], load.level
         ([False, False, True], 1)
         """
-        allowed_s = step_s * (LONGER if self.level else 1.0)
+        allowed_s = SLOW * step_s if self.level == 0 else LONGER * step_s
         self._behind = self._behind + 1 if seconds > allowed_s else 0
         self._ahead = self._ahead + 1 if seconds < step_s / 2 else 0
         if self._behind >= BEHIND and self.level < self.highest:

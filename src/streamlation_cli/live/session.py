@@ -30,7 +30,7 @@ from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Pcm, St
 from .activity import LiveActivity
 from .listener import Listener, Task, Tuning, heard
 from .load import LEVELS, LONGER, Load
-from .policy import Policy
+from .policy import NEVER_S, Policy
 from .transcripts import Transcripts
 
 _log = logging.getLogger("streamlation.transcribe")
@@ -163,7 +163,9 @@ class LiveSession:
         if self._listener is None or self._working is not None:
             return
         level = self._load.level
-        self._listener.tuning = replace(self._tuning, step_s=self._tuning.step_s * (LONGER if level else 1.0))
+        self._listener.tuning = self._tuning
+        if level:
+            self._listener.tuning = replace(self._tuning, step_s=self._tuning.step_s * LONGER, doubt_s=NEVER_S)
         task = self._listener.task(ended=ended)
         if task is None:
             return
