@@ -29,7 +29,7 @@ WINDOW_S = WINDOW / SAMPLE_RATE_HZ
 class Tuning:
     """How a listener works; times in seconds."""
 
-    step_s: float = 0.5
+    step_s: float = 0.45
     """New audio that is worth a decoding."""
     beam_size: int = 3
     start_probability: float = 0.5
