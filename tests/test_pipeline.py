@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -160,3 +161,40 @@ def test_names_of_sessions_are_unique() -> None:
         "x-4",
         "stdin",
     ]
+
+
+class _Holding(_Picky):
+    """Says when it is let go."""
+
+    abandoned: ClassVar[list[str]] = []
+
+    def __init__(self, header: Header) -> None:
+        super().__init__(header)
+        self._name = header.session
+
+    def abandon(self) -> None:
+        self.abandoned.append(self._name)
+
+
+def test_what_a_handler_holds_is_let_go_before_its_end_goes_on_and_when_the_stream_stops_short() -> None:
+    _Holding.abandoned = []
+    good, bad = source("good", 1), source("bad", 5)
+    unended = [Header("open", proto=1, source="test")]
+    stream = by_session("picky", _Holding)([*good, *bad, *unended, gap(0, "open")])
+    let_go_by = {
+        (record.session, type(record)): list(_Holding.abandoned)
+        for record in stream
+        if isinstance(record, Header | Eos | Error)
+    }
+    assert let_go_by[("good", Eos)] == ["good"]
+    assert let_go_by[("bad", Error)] == ["good", "bad"]
+    assert _Holding.abandoned == ["good", "bad", "open"]
+
+
+def test_a_stream_that_is_closed_lets_go_of_what_is_open() -> None:
+    _Holding.abandoned = []
+    stream = by_session("picky", _Holding)(source("a"))
+    next(stream)
+    assert _Holding.abandoned == []
+    stream.close()
+    assert _Holding.abandoned == ["a"]

@@ -7,8 +7,8 @@ pcm a …  ─┘                       └─► Handler("b") ─┘
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Protocol, runtime_checkable
 
 from .errors import StreamlationError
 from .records import Eos, Error, Header, StreamRecord, Unknown, ends_session
@@ -27,14 +27,37 @@ class Handler(Protocol):
         """The tail, `end` itself excluded, which follows it. `end` is a fatal error where the session is not whole."""
 
 
-def by_session(stage: str, make: Callable[[Header], Handler]) -> Stage:
+@runtime_checkable
+class Holder(Handler, Protocol):
+    """A handler that holds what must be let go: files, voices, a device."""
+
+    def abandon(self) -> None:
+        """The session is over, however it ended: what is not whole by now never will be. Once is as good as twice."""
+
+
+def by_session(
+    stage: str, make: Callable[[Header], Handler]
+) -> Callable[[Iterable[StreamRecord]], Generator[StreamRecord, None, None]]:
     """The stage that gives each session a handler of its own, made from its header.
 
-    A StreamlationError in a handler ends that session with a fatal `error` record of `stage`; the other sessions go on.
+    A StreamlationError in a handler ends that session with a fatal `error` record of `stage`; the other sessions go on. A `Holder` is
+    abandoned before the record that ends its session goes on, or when the stream stops short.
     """
 
-    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+    def run(records: Iterable[StreamRecord]) -> Generator[StreamRecord, None, None]:
         handlers: dict[str, Handler] = {}
+        try:
+            yield from through(records, handlers)
+        finally:
+            for session in list(handlers):
+                over(handlers, session)
+
+    def over(handlers: dict[str, Handler], session: str) -> None:
+        handler = handlers.pop(session, None)
+        if isinstance(handler, Holder):
+            handler.abandon()
+
+    def through(records: Iterable[StreamRecord], handlers: dict[str, Handler]) -> Iterator[StreamRecord]:
         failed: set[str] = set()
         for record in records:
             session = record.session
@@ -45,19 +68,20 @@ def by_session(stage: str, make: Callable[[Header], Handler]) -> Stage:
                     continue
             try:
                 if isinstance(record, Header):
+                    over(handlers, session)
                     handlers[session] = make(record)
                 handler = handlers.get(session)
                 if handler is None or isinstance(record, Unknown):
                     yield record
                 elif ends_session(record):
                     assert isinstance(record, Eos | Error)
-                    del handlers[session]
                     yield from handler.finish(record)
+                    over(handlers, session)
                     yield record
                 else:
                     yield from handler.feed(record)
             except StreamlationError as error:
-                handlers.pop(session, None)
+                over(handlers, session)
                 failed.add(session)
                 yield Error(session, stage=stage, code=error.code, message=error.message, fatal=True)
 

@@ -185,7 +185,7 @@ class Transcribing:
             },
         )  # fmt: skip
 
-    def close(self) -> None:
+    def abandon(self) -> None:
         """Ends the session's threads; what waits to be recognised never will be."""
         self._windows.shutdown(wait=False, cancel_futures=True)
 

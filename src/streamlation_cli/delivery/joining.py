@@ -68,6 +68,7 @@ from ..stages.subtitle import Options as Subtitles
 from . import pictures, streams
 from .encoding import SoundEncoder
 from .lanes import CaptionLane, CopiedLane, DubLane, Lane, SoundLane
+from .settings import PresentationOptions
 from .tracks import Takes, Track, Unit
 
 _MOST_WAITING = 1000
@@ -88,6 +89,14 @@ class Settings:
     """Copied, or encoded; see `settings.VIDEO_CODECS`."""
     copy_audio: bool = True
     """False: the original is encoded in any case, which bridges gaps and changes of format in a live source."""
+
+    @classmethod
+    def of(cls, options: PresentationOptions, limits: Limits | None = None) -> Settings:
+        """What the options of a stage say."""
+        return cls(
+            mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, video_codec=options.video_codec,
+            limits=limits or Limits(),
+        )  # fmt: skip
 
 
 class Joiner:

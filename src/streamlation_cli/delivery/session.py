@@ -69,13 +69,7 @@ class _Output:
     """One file of one session."""
 
     def __init__(self, target: str, header: Header, options: Options, destination: Destination) -> None:
-        settings = Settings(
-            mix=options.mix,
-            keep_side=options.keep_side,
-            duck_db=options.duck_db,
-            limits=options.limits(),
-            video_codec=options.video_codec,
-        )
+        settings = Settings.of(options, options.limits())
         self.target = target
         self.presentation = Presentation(
             header, destination.takes, lambda: destination.sink(target, header), settings, stage=STAGE,

@@ -1,9 +1,10 @@
-"""How the picture is delivered. Light, for `--help` reads it."""
+"""What is delivered. Light, for `--help` reads it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..dubbing.settings import MixOptions
 from ..options import option
 
 VIDEO_CODECS = ("copy", "h264", "h264_nvenc", "h264_qsv", "h264_videotoolbox")
@@ -11,8 +12,8 @@ VIDEO_CODECS = ("copy", "h264", "h264_nvenc", "h264_qsv", "h264_videotoolbox")
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions:
-    """What becomes of the picture; options of every stage that delivers one."""
+class PresentationOptions(MixOptions):
+    """What picture and sound are made of; options of every stage that delivers them. `joining.Settings.of` takes them."""
 
     video_codec: str = option(
         "--video-codec", "copy", choices=VIDEO_CODECS, shared=True,

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from .whisper import WhisperRecognizer
 
 SILENCE_S = {"short": 2.0, "long": 8.0, "full": 30.0}
-"""Silence behind the audio: the least that mostly keeps the decoder from loops, for it costs time at every step."""
+"""Silence behind the audio. The encoder hears better the more there is: on a development recording of Portuguese, started at four
+places, 25.5 words of 106 were wrong with 2 s, 23.5 with 5 s, 21.5 with 8 s and 22.0 with 30 s. But it costs time at every step, so
+the short one is the least that mostly keeps the decoder from loops, and the listener asks for the long one where words are in doubt."""
 TOKENS_PER_SECOND = 10
 """More than is said in what is new, most of the time; what is cut off comes with the next decoding."""
 SPARE_TOKENS = 10

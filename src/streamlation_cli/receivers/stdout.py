@@ -15,7 +15,7 @@ from ..delivery.presenting import Presentation
 from ..delivery.tracks import Track, Unit
 from ..errors import Unavailable, UsageError
 from ..media.libav import Pipe
-from ..records import PROTO, Eos, Error, Header, State, Status, StreamRecord, ends_session
+from ..records import PROTO, Eos, Error, Header, State, Status, StreamRecord
 from ..sessions import Stage, by_session
 from .casting import REPORT_S, STAGE
 from .contents import Contents
@@ -147,23 +147,14 @@ def stage(format: str, settings: Settings) -> Stage:
     container = container_of(STDOUT, format)
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
-        open_sessions: dict[str, _Session] = {}
-
         first: list[str] = []
 
         def make(header: Header) -> _Session:
             if first:
                 raise UsageError(f"{header.session}: standard output has {first[0]} already; it takes one session")
             first.append(header.session)
-            return open_sessions.setdefault(header.session, _Session(header, container, settings))
+            return _Session(header, container, settings)
 
-        try:
-            for record in by_session(STAGE, make)(records):
-                if ends_session(record) and record.session in open_sessions:
-                    open_sessions.pop(record.session).abandon()
-                yield record
-        finally:
-            for session in open_sessions.values():
-                session.abandon()
+        yield from by_session(STAGE, make)(records)
 
     return run

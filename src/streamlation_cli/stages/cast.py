@@ -45,14 +45,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import stdio
-from ..delivery.settings import VideoOptions
-from ..dubbing.settings import MixOptions
+from ..delivery.settings import PresentationOptions
 from ..errors import StreamlationError, Unavailable, UsageError
 from ..options import argument, option
 from ..records import PROTO, Eos, Error, Header, Status, StreamRecord, ends_session
@@ -72,7 +71,7 @@ logger = logging.getLogger("streamlation.cast")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(MixOptions, VideoOptions):
+class Options(PresentationOptions):
     """What to play where, and how."""
 
     input: str = argument("INPUT", "", help="file or http address to play; without it the records of standard input")
@@ -206,9 +205,7 @@ def stage(options: Options) -> Stage:
 
     _check(options)
     pictures.check(options.video_codec)
-    settings = Settings(
-        mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, video_codec=options.video_codec
-    )
+    settings = Settings.of(options)
     if options.to == "-":
         from ..receivers import stdout
 
@@ -233,26 +230,25 @@ def _records(
     from ..receivers.finding import DISCOVERY_S, find
     from ..receivers.recording import Session
 
-    sessions: dict[str, Session] = {}
+    playing: set[str] = set()
     with ExitStack() as stack:
         device = find(options.to, min(DISCOVERY_S, options.timeout))
         kind = _kind(device)
         server = stack.enter_context(_server(options, device, kind))
 
         def make(header: Header) -> Session:
-            if sessions and not kind.many:
-                other = next(iter(sessions))
+            if playing and not kind.many:
+                other = next(iter(playing))
                 raise UsageError(f"{header.session}: {device.name} plays {other} already; cast one session at a time")
             receiver: Receiver = kind.load().connect(device, options.timeout)
             stack.callback(receiver.close)
-            session = Session(header, kind, receiver, server, wishes, settings, options)
-            stack.callback(session.abandon)
-            sessions[header.session] = session
-            return session
+            playing.add(header.session)
+            return Session(header, kind, receiver, server, wishes, settings, options)
 
-        for record in by_session(STAGE, make)(records):
-            if ends_session(record) and (session := sessions.pop(record.session, None)) is not None:
-                session.abandon()
+        # Entered last, so that playback ends before the device and the server are let go.
+        for record in stack.enter_context(closing(by_session(STAGE, make)(records))):
+            if ends_session(record):
+                playing.discard(record.session)
             yield record
 
 

@@ -38,18 +38,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..artefacts import STDOUT, Targets
 from ..dubbing.settings import MixOptions
 from ..engines import StubOptions
 from ..errors import UsageError
 from ..options import option
-from ..records import Header, StreamRecord, ends_session
+from ..records import StreamRecord
 from ..sessions import Stage, by_session
-
-if TYPE_CHECKING:
-    from ..dubbing.session import Dubbing
 
 STAGE = "dub"
 
@@ -119,20 +115,10 @@ def stage(options: Options) -> Stage:
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
         cast = Cast(options)
-        open_sessions: dict[str, Dubbing] = {}
-
-        def make(header: Header) -> Dubbing:
-            handler = LiveDubbing if options.live else Dubbing
-            return open_sessions.setdefault(header.session, handler(header, options, cast, targets, reports))
-
+        kind = LiveDubbing if options.live else Dubbing
         try:
-            for record in by_session(STAGE, make)(records):
-                if ends_session(record) and record.session in open_sessions:
-                    open_sessions.pop(record.session).abandon()  # what is not whole by now never will be
-                yield record
+            yield from by_session(STAGE, lambda header: kind(header, options, cast, targets, reports))(records)
         finally:
-            for session in open_sessions.values():
-                session.abandon()
             cast.close()
 
     return run

@@ -32,27 +32,23 @@ Examples:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..artefacts import STDOUT, Targets
 from ..captions.settings import LayoutOptions
-from ..delivery.settings import VideoOptions
-from ..dubbing.settings import MixOptions
+from ..delivery.settings import PresentationOptions
 from ..errors import UsageError
 from ..options import option
-from ..records import Error, Header, StreamRecord, ends_session
+from ..records import Error, StreamRecord
 from ..sessions import Stage, by_session
-
-if TYPE_CHECKING:
-    from ..delivery.session import Muxing
 
 STAGE = "mux"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(MixOptions, LayoutOptions, VideoOptions):
+class Options(PresentationOptions, LayoutOptions):
     """What is written, and what is in it."""
 
     output: tuple[str, ...] = option(
@@ -101,15 +97,8 @@ def stage(options: Options) -> Stage:
     one_session = not all(targets.are_many for targets, _ in outputs)
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
-        open_sessions: dict[str, Muxing] = {}
-
-        def make(header: Header) -> Muxing:
-            return open_sessions.setdefault(header.session, Muxing(header, options, outputs))
-
-        try:
-            for record in by_session(STAGE, make)(records):
-                if ends_session(record) and record.session in open_sessions:
-                    open_sessions.pop(record.session).abandon()  # what is not whole by now never will be
+        with contextlib.closing(by_session(STAGE, lambda header: Muxing(header, options, outputs))(records)) as muxed:
+            for record in muxed:
                 yield record
                 if (
                     one_session
@@ -118,8 +107,5 @@ def stage(options: Options) -> Stage:
                     and record.code == UsageError.code
                 ):
                     return  # it was refused, and there will be no other: whoever still works upstream need not
-        finally:
-            for session in open_sessions.values():
-                session.abandon()
 
     return run

@@ -40,8 +40,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .. import stdio
-from ..delivery.settings import VideoOptions
-from ..dubbing.settings import MixOptions
+from ..delivery.settings import PresentationOptions
 from ..errors import UsageError
 from ..options import option
 from ..records import Header, StreamRecord, Unknown, ends_session
@@ -55,7 +54,7 @@ _TICK_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(MixOptions, VideoOptions):
+class Options(PresentationOptions):
     """Where to serve, and to whom."""
 
     bind: str = option(
@@ -127,13 +126,10 @@ def stage(options: Options, name: str = STAGE) -> Stage:
     players = None
     if not options.captions_only:
         pictures.check(options.video_codec)
-        settings = Settings(
-            mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, video_codec=options.video_codec
-        )
         players = Players(
             lambda store: urlsplit(server.serve_store(store)).path,
             board.set_media,
-            settings,
+            Settings.of(options),
             options.target_latency,
             name,
         )

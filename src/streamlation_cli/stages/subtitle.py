@@ -85,32 +85,28 @@ def stage(options: Options) -> Stage:
     to_stream = options.format == "ndjson" and (not options.output or STDOUT in options.output)
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
-        handlers: list[Captioning] = []
         view: View | None = None
 
         def make(header: Header) -> Captioning:
-            handlers[:] = [handler for handler in handlers if not handler.closed]
             if options.live:
                 handler: Captioning = LiveCaptioning(header, options, limits, to_stream, view.see if view else None)
             else:
                 handler = Captioning(header, options, limits, to_stream)
-            handlers.append(handler)
-            for targets, format in outputs:
-                handler.open(targets.of(header.session), format)
+            try:
+                for targets, format in outputs:
+                    handler.open(targets.of(header.session), format)
+            except BaseException:
+                handler.abandon()
+                raise
             return handler
 
-        try:
-            with contextlib.ExitStack() as stack:
-                if watched:
-                    view = stack.enter_context(View(stdio.stdout()))
-                for record in by_session(STAGE, make)(records):
-                    if view is not None:
-                        view.see(record)
-                    yield record
-        finally:
-            # The stream stopped short, or a session failed: nothing half written may look finished.
-            for handler in handlers:
-                handler.abandon()
+        with contextlib.ExitStack() as stack:
+            if watched:
+                view = stack.enter_context(View(stdio.stdout()))
+            for record in stack.enter_context(contextlib.closing(by_session(STAGE, make)(records))):
+                if view is not None:
+                    view.see(record)
+                yield record
 
     return run
 

@@ -6,20 +6,14 @@ carries its language, a confidence, and its words with times. What is not speech
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..engines import StubOptions
 from ..errors import UsageError
 from ..languages import AUTO
 from ..options import option
-from ..records import Header, StreamRecord, ends_session
-from ..sessions import Stage, by_session
-
-if TYPE_CHECKING:
-    from ..live.session import LiveSession
-    from ..transcribing import Transcribing
+from ..records import Header
+from ..sessions import Handler, Stage, by_session
 
 STAGE = "transcribe"
 
@@ -83,25 +77,10 @@ def stage(options: Options) -> Stage:
     most = _most_speakers(options)
     from .. import transcribing
 
-    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
-        open_sessions: dict[str, Transcribing] = {}
+    def make(header: Header) -> Handler:
+        return transcribing.live(header, options) if options.live else transcribing.Transcribing(header, options, most)
 
-        def make(header: Header) -> Transcribing | LiveSession:
-            if options.live:
-                return transcribing.live(header, options)
-            open_sessions[header.session] = transcribing.Transcribing(header, options, most)
-            return open_sessions[header.session]
-
-        try:
-            for record in by_session(STAGE, make)(records):
-                if ends_session(record) and record.session in open_sessions:
-                    open_sessions.pop(record.session).close()
-                yield record
-        finally:
-            for session in open_sessions.values():
-                session.close()
-
-    return run
+    return by_session(STAGE, make)
 
 
 def _most_speakers(options: Options) -> int | None:
