@@ -10,10 +10,11 @@ standard input are: they are joined into a live HLS stream as they come, and pas
   browser                     a page that any browser on the network opens
   -                           MPEG-TS on standard output, for `| mpv -`
 
-Subtitles that are tracks of the file, and those of --subtitles, are all offered to the device before it starts; --subtitle-
-language says which are shown. --audio-language chooses among the file's sounds. Of live records a device gets one sound and
-one language of subtitles, chosen when it starts: to have another, end it and cast again. What the device does not play is
-said before it starts; a sound or a container that it does not play is rewritten, a picture only of records (--video-codec).
+Subtitles that are tracks of the file, and those of --subtitles, are all offered to the device before it starts;
+--subtitle-language says which are shown. --audio-language chooses among the file's sounds. Of live records a device gets
+one sound and one language of subtitles, chosen when it starts: to have another, end it and cast again. What the device does
+not play is said before it starts; a sound or a container that it does not play is rewritten, a picture only of records
+(--video-codec).
 
 Most devices fetch what they play from this process, so it stays until playback ends, and ends playback when it is
 interrupted. An address that the device fetches by itself plays on without it: `cast` returns when it has started, unless
