@@ -213,14 +213,18 @@ def test_what_is_no_report_ends_the_line_of_who_sent_it(sent: str | bytes) -> No
         assert "Traceback" not in served.errors
 
 
+def report_without_end(socket: Any) -> None:
+    """Report 60 times, then read until the connection ends: the server may cut off what is sent, or what is read."""
+    for _ in range(60):
+        socket.send(json.dumps(REPORT))
+    list(messages(socket))
+
+
 def test_who_reports_without_end_is_cut_off() -> None:
     with Serving() as served:
         served.say(header(**LIVE))
-        with stream_of(served) as socket:
-            with pytest.raises(ConnectionClosed) as closed:  # while it sends already, or when it listens
-                for _ in range(60):
-                    socket.send(json.dumps(REPORT))
-                list(messages(socket))
+        with stream_of(served) as socket, pytest.raises(ConnectionClosed) as closed:
+            report_without_end(socket)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.reason == "too many messages"
 
