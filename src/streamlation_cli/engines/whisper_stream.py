@@ -24,9 +24,10 @@ SILENCE_S = {"short": 2.0, "long": 8.0, "full": 30.0}
 """Silence behind the audio. The encoder hears better the more there is: on a development recording of Portuguese, started at four
 places, 25.5 words of 106 were wrong with 2 s, 23.5 with 5 s, 21.5 with 8 s and 22.0 with 30 s. But it costs time at every step, so
 the short one is the least that mostly keeps the decoder from loops, and the listener asks for the long one where words are in doubt."""
-TOKENS_PER_SECOND = 10
-"""More than is said in what is new, most of the time; what is cut off comes with the next decoding."""
-SPARE_TOKENS = 10
+TOKENS_PER_SECOND = 5
+"""As fast as people mostly speak. What is cut off comes with the next decoding; with more room (7 a second and more) the decoder goes
+on with what it expects to hear, which costs time and makes for more errors."""
+SPARE_TOKENS = 3
 CONTEXT_TOKENS = 448
 ENCODED_S = 2 * HOP / SAMPLE_RATE_HZ
 _SOUNDLESS = re.compile(r"\W*")
@@ -42,12 +43,13 @@ def listen(whisper: WhisperRecognizer, samples: Samples, said: Sequence[SpokenWo
     told = [token for word in said for token in word.tokens]
     prompt = vocabulary.prompt(language, decoding.task, decoding.initial_prompt, decoding.hotwords)
     new_s = seconds - (said[-1].end_s if said else 0.0)
-    room = len(prompt) + len(told) + SPARE_TOKENS + round(TOKENS_PER_SECOND * new_s)
+    room = len(told) + SPARE_TOKENS + round(TOKENS_PER_SECOND * new_s)
     options: dict[str, Any] = {"beam_size": decoding.beam_size}
     if decoding.temperature > 0:
         options |= {"repetition_penalty": 1 + decoding.temperature / 2, "no_repeat_ngram_size": 3}
     [result] = model.generate(
-        encoded, [[*prompt, *told]], max_length=min(CONTEXT_TOKENS, room),
+        encoded, [[*prompt, *told]],
+        max_length=min(CONTEXT_TOKENS, 2 * room),  # CTranslate2 gives text half of it, what is told included
         return_scores=True, return_no_speech_prob=True, **options,
     )  # fmt: skip
     heard = [token for token in result.sequences_ids[0] if token < vocabulary.end]
