@@ -19,7 +19,7 @@ from conftest import ROOT
 from media import SPEECH, direct, of
 from streamlation_cli.engines import Decoding, Hearing, SpokenWord
 from streamlation_cli.lag import Lag
-from streamlation_cli.live.listener import Listener, Task, Tuning, Update, is_loop, without_repeats
+from streamlation_cli.live.listener import Listener, Task, Tuning, Update, before_the_edge, is_loop, without_repeats
 from streamlation_cli.live.listener import heard as hear
 from streamlation_cli.live.load import Load
 from streamlation_cli.live.policy import Policy
@@ -290,6 +290,14 @@ def test_what_is_said_again_in_no_time_is_a_decoder_gone_astray() -> None:
     assert without_repeats(said, tail) == ()
     really = (word("ask", 1.0, 1.3), word("not", 1.3, 1.6), word("what", 1.6, 1.9))
     assert without_repeats(said, really) == really
+
+
+def test_words_that_take_no_time_were_expected_not_heard() -> None:
+    heard_so_far = (word("than", 8.0, 8.4), word("he", 8.4, 8.5), word("was.", 8.5, 8.9))
+    expected = tuple(word(text, 8.9, 8.92) for text in ("Had", "he", "married"))
+    assert before_the_edge((*heard_so_far, *expected)) == heard_so_far
+    quick = (word("of", 1.0, 1.08), word("the", 1.08, 1.16), word("a", 1.16, 1.2), word("kind", 1.2, 1.5))
+    assert before_the_edge(quick) == quick
 
 
 def test_a_phrase_four_times_running_is_a_loop() -> None:

@@ -181,7 +181,7 @@ class Listener:
         nothing_left = self._said and not self._before and self._decoded_to >= speech_end + SETTLED
         self._decoded_to = round(task.edge_s * SAMPLE_RATE_HZ)
         whole = tail
-        tail = without_repeats(self._said, tail)
+        tail = without_repeats(self._said, before_the_edge(tail))
         since_s = task.edge_s - (self._speech_start or 0) / SAMPLE_RATE_HZ
         if task.last:
             count = sum(word.start_s < task.speech_end_s + self.tuning.tail_s for word in tail)
@@ -303,10 +303,20 @@ def ends_sentence(text: str) -> bool:
 SETTLED = 4000
 """Samples behind the speech from which on a decoding has heard the last word's end."""
 MOST_COMPRESSION = 2.4
+EXPECTED = 3
+"""Words that take no time together were not heard."""
 RECENT = 16
 """Words back that a repeat is looked for."""
 FASTEST_S = 0.12
 """Nobody says words faster than this, one after the other."""
+
+
+def before_the_edge(tail: tuple[SpokenWord, ...]) -> tuple[SpokenWord, ...]:
+    """The tail up to where words take no time: there the sound is over, and the decoder goes on with what it expects."""
+    for start in range(len(tail) - EXPECTED + 1):
+        if tail[start + EXPECTED - 1].end_s - tail[start].start_s < EXPECTED * FASTEST_S / 2:
+            return tail[:start]
+    return tail
 
 
 def without_repeats(said: Sequence[SpokenWord], tail: tuple[SpokenWord, ...]) -> tuple[SpokenWord, ...]:
