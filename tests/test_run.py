@@ -191,6 +191,34 @@ def test_interruption_keeps_what_was_done(number: signal.Signals, status: int, s
     assert (last["type"], last["fatal"]) == ("error", True)
 
 
+def test_what_fails_before_anything_is_made_leaves_no_file(samples: Path, tmp_path: Path) -> None:
+    names = ("d.mp4", "d.mkv", "d.ts", "d.m3u8", "d.wav", "d.flac", "d.m4a", "d.srt", "d.vtt")
+    outputs = [flag for name in names for flag in ("-o", name)]
+    result = streamlation(
+        "run", samples / "hola_es.flac", "--to", "en", "--transcribe-model", "nothere", *outputs, cwd=tmp_path
+    )
+    assert (result.status, len(result.stderr.splitlines())) == (69, 1), result
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "verb", ["mux -o d.mp4 -o d.mkv -o d.m3u8", "dub --engine espeak -o d.wav -o d.flac", "subtitle -o d.srt -o d.vtt"]
+)
+def test_an_interrupt_before_anything_is_made_leaves_no_file(verb: str, samples: Path, tmp_path: Path) -> None:
+    header = streamlation("ingest", samples / "hola_es.flac", "--from", "es").ok().stdout.splitlines(keepends=True)[0]
+    process = subprocess.Popen([PROGRAM, *verb.split()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(header)
+    process.stdin.flush()
+    while b'"type":"status"' not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert not list(tmp_path.iterdir())
+
+
 def test_progress_is_shown_on_a_terminal_only(samples: Path, tmp_path: Path) -> None:
     command = [PROGRAM, "run", "--profile", "testing", str(samples / "hola_es.flac"), "--from", "es", "-o", "out.srt"]
     main, terminal = pty.openpty()

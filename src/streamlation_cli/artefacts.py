@@ -17,7 +17,7 @@ class Artefact:
     """One output being written; `-` is standard output.
 
     `commit` gives the file its name. `abandon` leaves what was written so far as `NAME.part` (nothing good is lost), or
-    nothing where nothing was written. Raises OutputFailed where the system refuses.
+    nothing where nothing was written, or nothing that is worth keeping. Raises OutputFailed where the system refuses.
     """
 
     def __init__(self, target: str) -> None:
@@ -59,12 +59,12 @@ class Artefact:
             if self.target != STDOUT:
                 self.part.replace(self.target)
 
-    def abandon(self) -> None:
-        """The artefact will not be whole."""
+    def abandon(self, *, keep: bool = True) -> None:
+        """The artefact will not be whole; without `keep` there is nothing in it but a format's frame."""
         with contextlib.suppress(OSError):  # the failure that led here is already being reported
             self._close()
-        if self.target != STDOUT and self.part.exists() and self.part.stat().st_size == 0:
-            self.part.unlink()
+            if self.target != STDOUT and (not keep or self.part.stat().st_size == 0):
+                self.part.unlink(missing_ok=True)
 
     def _close(self) -> None:
         if self._stream is not None and self.target != STDOUT:

@@ -128,6 +128,7 @@ class ContainerFile:
         self.artefact = Artefact(target)
         self._streams: dict[str, Stream] = {}
         self._captions: dict[str, int] = {}
+        self._written = False
         self._hidden: set[int] = set()
         """Numbers, from 1, of tracks that are not shown unless asked for."""
         file: Any = Pipe(self.artefact) if target == STDOUT else str(self.artefact.part)
@@ -153,6 +154,7 @@ class ContainerFile:
         packet = self._caption(unit, stream) if unit.track.kind == "text" else streams.packet_of(unit, stream)
         with muxing(self._target):
             self._container.mux_one(packet)
+        self._written = True
 
     def commit(self) -> None:
         """See `Sink`."""
@@ -166,7 +168,7 @@ class ContainerFile:
         """See `Sink`; what was written stays as `NAME.part`."""
         with contextlib.suppress(Exception):  # what led here is already being reported
             self._container.close()
-        self.artefact.abandon()
+        self.artefact.abandon(keep=self._written)
 
     def _copied_stream(self, track: Track) -> Stream:
         try:
@@ -180,7 +182,7 @@ class ContainerFile:
     def _text_stream(self, track: Track) -> Stream:
         stream: Any = self._container.add_stream(self._kind.captions)
         stream.time_base = Fraction(1, 1000)
-        stream.codec_context.subtitle_header = AssWriter().header("").replace("\n", "\r\n").encode()
+        stream.codec_context.subtitle_header = subtitle_header()
         self._captions[track.name] = 0
         return stream  # type: ignore[no-any-return]
 
@@ -210,6 +212,11 @@ class ContainerFile:
         packet.duration = unit.duration
         packet.is_keyframe = True
         return packet
+
+
+def subtitle_header() -> bytes:
+    """What FFmpeg wants to know of any text track, though only ASS has it."""
+    return AssWriter().header("").replace("\n", "\r\n").encode()
 
 
 def caption_bytes(unit: Unit, format: str, number: int) -> bytes:

@@ -167,7 +167,7 @@ class HlsSink:
 
     def abandon(self) -> None:
         """See `Sink`."""
-        if self._by_name and not self._ended:
+        if self._by_name and not self._ended and (self._number or self._start_s is not None):
             self._finish()
             if self._options.live:
                 self._publish_masters(self._options.name)
@@ -311,6 +311,8 @@ class HlsSink:
         if not window_s:
             return
         segments = self._lead.segments
+        if not segments:
+            return
         while (
             len(segments) > _LEAST_SEGMENTS
             and sum(one.duration_s for one in segments) - segments[0].duration_s >= window_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
+from ..errors import DataError
 from ..records import Eos, Error, Header, Status, StreamRecord
 from .delay import Delay
 from .joining import Joiner, Settings
@@ -66,7 +67,11 @@ class Presentation:
 
     def finish(self, end: Eos | Error) -> None:
         """Nothing more comes; the rest is written."""
-        self._write(self._joiner.finish(end))
+        try:
+            self._write(self._joiner.finish(end))
+        except DataError:
+            if isinstance(end, Eos):  # else what ended it says why there is nothing
+                raise
 
     def commit(self) -> None:
         """It is whole; nothing is left of one in which there is nothing."""

@@ -136,4 +136,4 @@ class AudioFile:
         """The file will not be whole."""
         with contextlib.suppress(Exception):  # what led here is already being reported
             self._close() if self._pts else self._container.close()
-        self._artefact.abandon()
+        self._artefact.abandon(keep=self._pts > 0)
