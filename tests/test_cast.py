@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ import av
 import msgspec
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from castdevice import CastDevice, cast_device
 from castfiles import FPS, film
 from fileserver import FileServer
 from media import ingested, normalized
+from ports import free_port
 from streamlation_cli import ndjson
 from streamlation_cli.delivery.joining import Settings
 from streamlation_cli.errors import Unavailable, UsageError
@@ -31,7 +34,7 @@ from streamlation_cli.receivers import KINDS, Device, finding
 from streamlation_cli.receivers.contents import examine
 from streamlation_cli.receivers.keys import _split
 from streamlation_cli.receivers.preparing import fits
-from streamlation_cli.records import Header, Speech
+from streamlation_cli.records import Header, Speech, Transcript, Translation
 from support import PROGRAM, Result, shell, streamlation
 from terminal import OnTerminal
 
@@ -202,7 +205,7 @@ def test_a_picture_that_no_chromecast_plays_is_refused_before_it_is_loaded(devic
     ("flags", "says"),
     [
         (("--audio-language", "fr"), "has no sound in French; it has en, pt"),
-        (("--subtitle-language", "fr"), "there are no such subtitles; there are en, pt"),
+        (("--subtitle-language", "fr"), "has no subtitles in French; it has en, pt; --subtitles FILE adds others"),
         (("--subtitles", "missing.srt"), "missing.srt: no such file"),
     ],
 )
@@ -212,6 +215,25 @@ def test_languages_and_files_that_are_not_there(
     result = cast(talk, device, *flags)
     assert result.status in (2, 66)
     assert says in result.stderr
+    assert device.loads == []
+
+
+def test_what_has_no_subtitles_or_no_sound_has_none_in_any_language(device: CastDevice, talk: Path) -> None:
+    silent = film(talk.parent / "silent.mp4", sounds=(), texts=(), seconds=1)
+    with FileServer() as server:
+        address = server.put("/talk.mp4", talk.read_bytes(), headers={"Content-Type": "video/mp4"})
+        refused: tuple[tuple[list[str], str], ...] = (
+            ([str(silent), *to(device), "--subtitle-language", "de"], "no subtitles in German; it has none"),
+            ([str(silent), *to(device), "--audio-language", "de"], "no sound in German; it has none"),
+            ([str(silent), "--to", "-", "--subtitle-language", "de"], "no subtitles in German; it has none"),
+            ([str(silent), "--to", "browser", "--subtitle-language", "de"], "no subtitles in German; it has none"),
+            ([str(silent), "--to", "airplay://127.0.0.1:1", "--subtitle-language", "de"], "AirPlay devices get the sound alone"),
+            ([address, *to(device), "--subtitle-language", "pt"], "(those behind an address are not read)"),
+            ([address, *to(device), "--audio-language", "pt"], "play the first sound of an address; download it"),
+        )  # fmt: skip
+        for arguments, says in refused:
+            result = streamlation("cast", *arguments)
+            assert (result.status, says in result.stderr, len(result.stderr.splitlines())) == (2, True, 1), result
     assert device.loads == []
 
 
@@ -416,6 +438,22 @@ def test_an_interrupt_is_heeded_while_a_device_is_waited_for(talk: Path, how: st
         assert [json.loads(line)["type"] for line in out.splitlines()] == ["header", "error"]
 
 
+def test_where_there_is_no_device_there_is_a_way_out(talk: Path, log: Path) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    with FileServer() as server:
+        address = server.put("/talk.mp4", talk.read_bytes(), headers={"Content-Type": "video/mp4"})
+        for source, way_out in (
+            (talk, f"`streamlation cast {talk} --to browser` serves it at an address to open by hand"),
+            (address, f"to watch it by hand open {address}"),
+            (f"- < {log}", "`cast --to browser` serves the session at an address to open by hand"),
+        ):
+            arguments = str(source).removeprefix("- ")
+            for target, says in ((nobody, "nothing answers there"), (f"airplay://{nobody}", "nothing answers at")):
+                result = shell(f"streamlation cast --to {target} {arguments} > /dev/null", cwd=talk.parent)
+                assert (result.status, says in result.stderr, way_out in result.stderr) == (69, True, True), result
+                assert len(result.stderr.splitlines()) == 1
+
+
 def tv(name: str, host: str, kind: str = "chromecast") -> Device:
     return Device(kind=kind, name=name, host=host, port=8009)
 
@@ -462,13 +500,101 @@ def test_who_has_the_same_name_is_waited_for_a_moment(monkeypatch: pytest.Monkey
 
 
 def test_standard_output_gets_a_stream_that_players_play(talk: Path) -> None:
-    for flags, codecs in ((("--format", "mpegts"), ["h264", "aac"]), (("--format", "matroska"), ["h264", "aac"])):
+    for flags, codecs in (
+        (("--format", "mpegts"), ["h264", "aac"]),
+        (("--format", "matroska"), ["h264", "aac", "srt", "srt"]),
+    ):
         data = streamlation("cast", talk, "--to", "-", "--audio-language", "pt", *flags).ok().stdout
         (talk.parent / "out").write_bytes(data)
         with av.open(str(talk.parent / "out")) as container:
             assert [stream.codec_context.name for stream in container.streams] == codecs
             assert container.streams.audio[0].metadata["language"] == "por"
             assert sum(isinstance(frame, av.VideoFrame) for frame in container.decode(video=0)) == 6 * FPS
+
+
+def test_standard_output_has_the_subtitles_of_a_file_where_its_format_holds_them(talk: Path, tmp_path: Path) -> None:
+    subtitles = tmp_path / "talk.es.srt"
+    subtitles.write_text("1\n00:00:04,000 --> 00:00:05,000\nBuenas <i>noches</i>.\n")
+    wanted = ("--to", "-", "--subtitles", subtitles, "--subtitle-language", "pt", "--start", "3.5")
+    result = streamlation("cast", talk, *wanted)
+    assert (result.status, "mpegts holds no subtitles; give --format matroska" in result.stderr) == (2, True)
+    (tmp_path / "out.mkv").write_bytes(streamlation("cast", talk, *wanted, "--format", "matroska").ok().stdout)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        tracks = [
+            (one.metadata["language"], bool(one.disposition & Disposition.default))
+            for one in container.streams.subtitles
+        ]
+        assert tracks == [("spa", False), ("eng", False), ("por", True)]
+        packets = [
+            (one.stream.index - 2, one.pts, bytes(one).decode())
+            for one in container.demux(*container.streams.subtitles)
+            if one.size
+        ]
+    assert packets == [
+        (1, 3000, "This is the news."), (2, 3000, "Estas são as notícias."), (0, 4000, "Buenas noches."),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def log(talk: Path) -> Path:
+    """Records of the film: spoken English, translated into Portuguese, and dubbed."""
+    tone = (np.sin(2 * np.pi * 2000 * np.arange(2 * 16_000) / 16_000) * 8000).astype("<i2").tobytes()
+    header, *rest = normalized(ingested(talk, video=True), keep_packets=True)
+    session, times = header.session, {"start_ms": 1000, "end_ms": 3000}
+    assert isinstance(header, Header)
+    header = msgspec.structs.replace(header, language="en", target_language="pt")
+    own = [
+        Transcript(session, id="1", text="Good evening.", language="en", final=True, **times),
+        Translation(
+            session,
+            id="1",
+            text="Boa noite.",
+            source_text="Good evening.",
+            source_language="en",
+            target_language="pt",
+            final=True,
+            **times,
+        ),
+        Speech(session, id="1", sample_rate_hz=16_000, voice="tone", data=tone, **times),
+    ]
+    path = talk.parent / "log.ndjson"
+    path.write_bytes(b"".join(map(ndjson.encode, [header, *rest[:-1], *own, rest[-1]])))  # type: ignore[arg-type]
+    return path
+
+
+def test_the_languages_of_records_are_chosen_or_refused(device: CastDevice, log: Path, tmp_path: Path) -> None:
+    def cast_log(flags: str) -> Result:
+        return shell(f"streamlation cast {flags} < {log} > out", cwd=tmp_path, timeout=60)
+
+    for flags, says in (
+        ("--to - --subtitle-language pt", "mpegts holds no subtitles; give --format matroska"),
+        ("--to - --format matroska --subtitle-language de", "there is none in German; there are pt, en"),
+        ("--to - --audio-language de", "there is none in German; there are pt, en"),
+        (f"{to(device)[0]} {to(device)[1]} --subtitle-language de", "there is none in German; there are pt, en"),
+        ("--to browser --subtitle-language pt", "each viewer chooses on the page"),
+        ("--to airplay://127.0.0.1:1 --subtitle-language pt", "AirPlay devices get the sound alone"),
+    ):
+        result = cast_log(flags)
+        assert (result.status, says in result.stderr) == (2, True), result
+    assert device.loads == []
+    cast_log("--to - --format matroska --audio-language en --subtitle-language en").ok()
+    with av.open(str(tmp_path / "out")) as container:
+        tracks = [
+            (one.type, one.metadata.get("language"), bool(one.disposition & Disposition.default))
+            for one in container.streams
+        ]
+    assert tracks == [
+        ("video", None, True), ("audio", "eng", True), ("subtitle", "por", False), ("subtitle", "eng", True),
+    ]  # fmt: skip
+
+
+def test_hls_in_a_folder_plays_in_the_wanted_languages(device: CastDevice, log: Path, tmp_path: Path) -> None:
+    shell(f"streamlation mux -o talk.m3u8 < {log} > out", cwd=tmp_path).ok()
+    cast(tmp_path / "talk.m3u8", device, "--audio-language", "en", "--subtitle-language", "en").ok()
+    (load,) = device.loads
+    assert load.audio_languages == ["eng"]
+    result = cast(tmp_path / "talk.m3u8", device, "--subtitle-language", "de")
+    assert (result.status, "has no subtitles in German; it has en, pt" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("how", ["file", "records"])
@@ -488,14 +614,8 @@ def test_how_standard_output_is_read_is_told_to_events(talk: Path, how: str) -> 
     assert last["counters"]["blocked_ms"] > 1000
 
 
-def test_records_are_mixed_as_is_asked_for(talk: Path, tmp_path: Path) -> None:
-    tone = (np.sin(2 * np.pi * 2000 * np.arange(2 * 16_000) / 16_000) * 8000).astype("<i2").tobytes()
-    speech = Speech("talk", id="s1", start_ms=1000, end_ms=3000, sample_rate_hz=16_000, voice="tone", data=tone)
-    header, *rest = normalized(ingested(talk, video=True), keep_packets=True)
-    assert isinstance(header, Header)
-    records = [msgspec.structs.replace(header, language="en", target_language="pt"), *rest[:-1], speech, rest[-1]]
-    (tmp_path / "log.ndjson").write_bytes(b"".join(map(ndjson.encode, records)))  # type: ignore[arg-type]
-    shell("streamlation cast --to - --mix keep --keep-side right < log.ndjson > kept.ts", cwd=tmp_path).ok()
+def test_records_are_mixed_as_is_asked_for(log: Path, tmp_path: Path) -> None:
+    shell(f"streamlation cast --to - --mix keep --keep-side right < {log} > kept.ts", cwd=tmp_path).ok()
     with av.open(str(tmp_path / "kept.ts")) as container:
         blocks = [frame.to_ndarray() for frame in container.decode(audio=0)]
     for channel, hertz in zip(np.concatenate(blocks, axis=1)[:, 60_000:108_000], (2000, 330), strict=True):
@@ -593,16 +713,20 @@ def test_devices_are_listed_as_a_table_for_people() -> None:
     assert finding.listing([], as_text=False) == ""
 
 
-def test_a_live_session_becomes_a_stream_that_grows(talk: Path) -> None:
-    """Its records as a live source would send them, as fast as they are taken."""
-    from streamlation_cli.receivers.streaming import Streaming
-
-    records = [
+def live_records(talk: Path) -> list[Any]:
+    """The film's records as a live source would send them, as fast as they are taken."""
+    return [
         msgspec.structs.replace(record, live=True, started_at=1000.0, language="en")
         if isinstance(record, Header)
         else record
         for record in normalized(ingested(talk, video=True), keep_packets=True)
     ]
+
+
+def test_a_live_session_becomes_a_stream_that_grows(talk: Path) -> None:
+    from streamlation_cli.receivers.streaming import Streaming
+
+    records = live_records(talk)
     streaming = Streaming(records[0], "cast", Settings(), 2.0)
     ready = []
     for record in records[1:-1]:
@@ -617,8 +741,54 @@ def test_a_live_session_becomes_a_stream_that_grows(talk: Path) -> None:
     playlist = streaming.store.get("master-video.m3u8") or b""
     assert b"#EXT-X-ENDLIST" in playlist
     assert streaming.sound("").name == "original"
-    with pytest.raises(UsageError, match="there is no such sound"):
+    with pytest.raises(UsageError, match="--audio-language fr: there is none in French; there are en"):
         streaming.sound("fr")
+
+
+def test_how_much_a_device_has_before_it_plays_can_be_said(talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "live.ndjson").write_bytes(b"".join(map(ndjson.encode, live_records(talk))))
+    began = {}
+    for seconds in (2, 40):
+        command = f"streamlation cast --to stub --target-latency 2 --buffer {seconds} < live.ndjson"
+        records = shell(command, cwd=tmp_path).ok().records
+        own = [
+            record
+            for record in records
+            if record["type"] == "status" and record.get("counters", {}).get("buffer_target_ms")
+        ]
+        assert {record["counters"]["buffer_target_ms"] for record in own} == {seconds * 1000}
+        plays = next(record for record in own if not record["detail"].startswith("waiting"))
+        began[seconds] = sum(record["type"] == "pcm" for record in records[: records.index(plays)])
+    assert 0 < began[2] < began[40] == sum(record["type"] == "pcm" for record in records)
+
+
+def test_a_live_stream_begins_as_far_before_its_end_as_is_said(talk: Path) -> None:
+    from streamlation_cli.receivers import Media
+    from streamlation_cli.receivers.airsound import Sound
+    from streamlation_cli.receivers.playlists import Chosen
+    from streamlation_cli.receivers.streaming import Streaming
+    from streamlation_cli.serving.server import Server
+
+    records = live_records(talk)
+    streaming = Streaming(records[0], "cast", Settings(), 2.0)
+    for record in records[1:-1]:
+        list(streaming.feed(record))
+    positions = []
+    with Server() as server:
+        for behind_s in (0.0, 2.0):
+            address = server.serve_store(Chosen(streaming.store, behind_s=behind_s))
+            sound = Sound(
+                Media(
+                    address=address, content_type="application/vnd.apple.mpegurl", title="", live=True, has_video=False
+                )
+            )
+            sound.read(44)
+            sound.read(4)
+            positions.append(sound.position_ms)
+            sound.close()
+    streaming.abandon()
+    assert 4000 < streaming.ready_ms < 6000
+    assert positions == [pytest.approx(0, abs=150), pytest.approx(2000, abs=150)]  # the segment with that place
 
 
 def test_keys_are_told_apart() -> None:
@@ -626,10 +796,14 @@ def test_keys_are_told_apart() -> None:
 
 
 def test_a_sound_for_airplay_is_the_film_s_own_and_can_be_paused_and_sought_in(talk: Path) -> None:
-    from streamlation_cli.receivers import Media
     from streamlation_cli.receivers.airsound import RATE, Sound
+    from streamlation_cli.receivers.preparing import prepare
+    from streamlation_cli.receivers.wishes import Wishes
+    from streamlation_cli.serving.server import Server
 
-    sound = Sound(Media(address=str(talk), content_type="video/mp4", title="", audio_language="pt"))
+    with Server() as server:
+        media = prepare(examine(str(talk)), KINDS["airplay"], Wishes(audio_language="pt"), server, talk.parent)
+    sound = Sound(replace(media, address=str(talk)))
     try:
         header = sound.read(44)
         assert header[:4] + header[8:12] == b"RIFFWAVE"

@@ -76,9 +76,7 @@ class Media:
     subtitle: int | None = None
     """Which of them is shown from the start."""
     audio_language: str = ""
-    """Of the tracks of an HLS stream, the one that is to be heard; empty for the default one."""
-    text_language: str = ""
-    """Of the subtitles in an HLS stream, those that are to be shown; empty for none."""
+    """Of the sounds in it, the one that is to be heard where this process sends it; empty for the first one."""
     start_ms: int = 0
     """Where playback is to begin."""
 
@@ -164,6 +162,8 @@ class Kind:
     """Extensions of files that it plays as they are."""
     buffer_ms: int = 0
     """How much of a live stream must be there before the device is told of it, so that it does not stall at once."""
+    subtitles: bool = True
+    """It shows them."""
     pulls: bool = True
     """It fetches what it plays over HTTP; else this process sends the sound."""
     tells_media_time: bool = False
@@ -199,7 +199,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             name="airplay", module="airplay", what="AirPlay devices",
-            buffer_ms=4000, pulls=False, tells_media_time=True,
+            buffer_ms=4000, subtitles=False, pulls=False, tells_media_time=True,
         ),
         Kind(
             name="dlna", module="dlna", what="DLNA devices",

@@ -135,7 +135,9 @@ class Sound(io.BufferedIOBase):
         import av
 
         try:
-            with av.open(self._media.address, timeout=_OPEN_S) as container:
+            # A live stream says itself, where it was told to, how far before its end it is to be begun.
+            options = {"prefer_x_start": "1"} if self._media.is_hls else {}
+            with av.open(self._media.address, timeout=_OPEN_S, options=options) as container:
                 self._decode_from(container)
         except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
             with self._condition:
@@ -168,6 +170,8 @@ class Sound(io.BufferedIOBase):
                     and (frame.time + frame.samples / frame.sample_rate) * 1000 < wanted_ms
                 ):
                     continue
+                if self._media.live and not self.taken.is_set() and not self._waiting and frame.time is not None:
+                    self._from_ms = frame.time * 1000  # it began before we came
                 frame.pts = None
                 if not self._put(
                     b"".join(

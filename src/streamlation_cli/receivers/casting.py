@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .. import stdio
@@ -24,6 +25,16 @@ _MOST_RELOADS = 3
 _SETTLE_S = 5.0
 """A device may say that it is idle for so long after it has taken something to play."""
 
+
+@contextlib.contextmanager
+def or_else(way_out: str) -> Iterator[None]:
+    """Adds to what says that a device is not available what else there is to do."""
+    try:
+        yield
+    except Unavailable as error:
+        raise type(error)(f"{error.message}; {way_out}") from error
+
+
 Command = Callable[[Receiver, Playback], None]
 """What a key asks for."""
 
@@ -40,6 +51,8 @@ class Casting:
     patience_s: float = PATIENCE_S
     latency_ms: Callable[[Playback], int | None] = lambda _: None
     """Of live media: how far behind what happens is what is seen."""
+    targets: Mapping[str, int] = field(default_factory=dict)
+    """What is aimed at, as counters."""
     commands: Callable[[], list[Command]] = list
     show: Callable[[Playback], None] = lambda _: None
     """Told of each new state, for a line on a terminal."""
@@ -55,10 +68,8 @@ class Casting:
 
     def start(self, volume: float | None = None) -> None:
         """Has the device play; raises what `Receiver.load` raises."""
-        try:
+        with or_else(self.way_out):
             self.receiver.load(self.media, volume)
-        except Unavailable as error:
-            raise type(error)(f"{error.message}; {self.way_out}") from error
         self._started_s = time.monotonic()
         self._position_ms = self.media.start_ms
 
@@ -169,6 +180,7 @@ class Casting:
             counters["duration_ms"] = playback.duration_ms
         if playback.volume is not None:
             counters["volume"] = round(playback.volume, 3)
+        counters |= self.targets
         counters |= self._counters
         counters |= dict(playback.counters)
         latency_ms = self.latency_ms(playback)

@@ -67,16 +67,14 @@ class Contents:
 
     def sound_of(self, language: str) -> Sound | None:
         """The audio track of a language, the one that plays by default where it is empty; raises UsageError where there is none."""
-        if not self.sounds:
-            return None
         if not language:
-            return next((sound for sound in self.sounds if sound.default), self.sounds[0])
+            return next((sound for sound in self.sounds if sound.default), self.sounds[0] if self.sounds else None)
         for sound in self.sounds:
             if languages.same(sound.language, language):
                 return sound
         there = ", ".join(sorted({sound.language or "unknown" for sound in self.sounds}))
         raise UsageError(
-            f"--audio-language {language}: {self.name} has no sound in {languages.name(language)}; it has {there}"
+            f"--audio-language {language}: {self.name} has no sound in {languages.name(language)}; it has {there or 'none'}"
         )
 
 

@@ -9,20 +9,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from .. import languages, stdio
+from ..captions.writers import srt_text
+from ..delivery.containers import subtitle_header
 from ..errors import DataError, Unavailable, UsageError
 from ..serving.server import Server
 from . import Kind, Media, Subtitle
 from .contents import Contents, Sound, Text
+from .playlists import Chosen, captions_in
+from .wishes import Wishes, shown_of
 
 logger = logging.getLogger("streamlation.cast")
 
-OFF = "off"
 _TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".m4a": "audio/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska",
     ".ts": "video/mp2t", ".mp3": "audio/mpeg", ".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg",
@@ -32,19 +37,6 @@ _FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2": ".mp4", "mp3": ".mp3", "wav": ".wav", "fl
             "mpegts": ".ts", "aac": ".aac"}  # fmt: skip
 """FFmpeg's name of a container → the extension that stands for it, where the input's own says nothing."""
 _IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What the user wants of what is in a file."""
-
-    audio_language: str = ""
-    """Empty for the track that plays by default."""
-    subtitle_language: str = ""
-    """Of those shown from the start; empty for the default ones, `off` for none."""
-    subtitles: tuple[Text, ...] = ()
-    """Given beside the file."""
-    start_ms: int = 0
 
 
 def plays(kind: Kind, contents: Contents) -> None:
@@ -83,18 +75,26 @@ def prepare(contents: Contents, kind: Kind, wishes: Wishes, server: Server, fold
     plays(kind, contents)
     sound = contents.sound_of(wishes.audio_language)
     extension = extension_of(contents)
-    is_hls = extension == ".m3u8"
+    is_playlist = bool(contents.path) and extension == ".m3u8"
+    offered = captions_in(Path(contents.path).read_text("utf-8", "replace")) if is_playlist else ()
+    shown = shown_of(contents, wishes, offered)
     if not contents.path:
+        if kind.pulls and wishes.audio_language and sound != contents.sounds[0]:
+            raise UsageError(
+                f"--audio-language {wishes.audio_language}: {kind.what} play the first sound of an address; download it, and cast the file"
+            )
         address = contents.name
-    elif is_hls:
-        address = server.serve_store(_Folder(Path(contents.path).parent), Path(contents.path).name)
+    elif is_playlist:
+        folder_of = Chosen(
+            _Folder(Path(contents.path).parent), audio=wishes.audio_language, text=wishes.subtitle_language
+        )
+        address = server.serve_store(folder_of, Path(contents.path).name)
     elif fits(kind, contents, sound) or not kind.pulls:
         address = server.serve_file(contents.path, _type_of(extension, contents))
     else:
         logger.warning("%s: %s", contents.name, _why(kind, contents, sound))
         extension = ".mp4"
         address = server.serve_file(remux(contents, sound, kind, folder), _type_of(extension, contents))
-    subtitles, shown = serve_texts((*wishes.subtitles, *contents.texts), wishes, server)
     return Media(
         address=address,
         content_type=_type_of(extension, contents),
@@ -102,10 +102,9 @@ def prepare(contents: Contents, kind: Kind, wishes: Wishes, server: Server, fold
         live=contents.live,
         duration_ms=contents.duration_ms,
         has_video=bool(contents.video),
-        subtitles=subtitles,
+        subtitles=serve_texts((*wishes.subtitles, *contents.texts), server),
         subtitle=shown,
-        audio_language=wishes.audio_language if is_hls else "",
-        text_language="" if wishes.subtitle_language == OFF else wishes.subtitle_language,
+        audio_language=sound.language if sound is not None else "",
         start_ms=wishes.start_ms,
     )
 
@@ -136,8 +135,8 @@ class _Folder:
         return path.read_bytes() if path.is_relative_to(self._folder) and path.is_file() else None
 
 
-def serve_texts(texts: Sequence[Text], wishes: Wishes, server: Server) -> tuple[tuple[Subtitle, ...], int | None]:
-    """All subtitles served, and which of them is shown. Raises UsageError for a language that is not among them."""
+def serve_texts(texts: Sequence[Text], server: Server) -> tuple[Subtitle, ...]:
+    """All subtitles, served."""
     subtitles = []
     for number, text in enumerate(texts):
         name = f"subtitles-{number}-{text.language or 'und'}"
@@ -149,16 +148,7 @@ def serve_texts(texts: Sequence[Text], wishes: Wishes, server: Server) -> tuple[
                 name=languages.name(text.language) if text.language else f"Subtitles {number + 1}",
             )
         )
-    wanted = wishes.subtitle_language
-    if wanted == OFF:
-        return tuple(subtitles), None
-    if wanted and subtitles:
-        for number, text in enumerate(texts):
-            if languages.same(text.language, wanted):
-                return tuple(subtitles), number
-        there = ", ".join(sorted({text.language or "unknown" for text in texts}))
-        raise UsageError(f"--subtitle-language {wanted}: there are no such subtitles; there are {there}")
-    return tuple(subtitles), next((number for number, text in enumerate(texts) if text.default), None)
+    return tuple(subtitles)
 
 
 def remux(contents: Contents, sound: Sound | None, kind: Kind, folder: Path) -> Path:
@@ -171,9 +161,11 @@ def remux(contents: Contents, sound: Sound | None, kind: Kind, folder: Path) -> 
 
 def writing(
     contents: Contents, sound: Sound | None, target: Any, format: str, copied: frozenset[str] | None,
-    options: dict[str, str] | None = None, start_ms: int = 0,
+    options: dict[str, str] | None = None, start_ms: int = 0, texts: Sequence[Text] = (),
 ) -> Iterator[int]:  # fmt: skip
     """Writes the picture, copied, and one sound, copied where its codec is among `copied` (None: all), to a path or file-like.
+
+    `texts` are written beside them, as SubRip, which Matroska takes.
 
     Written while it is iterated over: it yields the media time, ms, that it has come to. From the keyframe before `start_ms` on.
     Raises DataError where it cannot be read or written so, Interrupted where a signal came.
@@ -186,7 +178,7 @@ def writing(
                 source.seek(start_ms * 1000)
             container = av.open(target, "w", format=format, options=options or {})
             try:
-                yield from _copy(source, container, contents, sound, copied)
+                yield from _copy(source, container, contents, sound, copied, _Texts(container, texts, start_ms))
             except BaseException:
                 with contextlib.suppress(Exception):  # what led here is what is to be told
                     container.close()
@@ -199,7 +191,7 @@ def writing(
 
 
 def _copy(
-    source: Any, target: Any, contents: Contents, sound: Sound | None, copied: frozenset[str] | None
+    source: Any, target: Any, contents: Contents, sound: Sound | None, copied: frozenset[str] | None, texts: _Texts
 ) -> Iterator[int]:
     chosen = []
     outputs: dict[int, Any] = {}
@@ -219,11 +211,14 @@ def _copy(
             outputs[stream.index] = output
         if sound.language:
             outputs[stream.index].metadata["language"] = languages.iso639_2(sound.language)
+    texts.open()
     for packet in _with_dts(source.demux(chosen)):
         if (code := stdio.interrupt_requested()) is not None:
             raise stdio.Interrupted(code)
         if packet.dts is not None:
-            yield max(0, round(packet.dts * packet.time_base * 1000))
+            position_ms = max(0, round(packet.dts * packet.time_base * 1000))
+            texts.write(position_ms)
+            yield position_ms
         output = outputs[packet.stream.index]
         if encoded is not None and output is encoded[0]:
             _encode(packet, *encoded, target)
@@ -234,6 +229,47 @@ def _copy(
         for frame in encoded[1].resample(None):
             target.mux(encoded[0].encode(frame))
         target.mux(encoded[0].encode(None))
+    texts.write(None)
+
+
+class _Texts:
+    """Subtitles on their way into a container, each as it is due."""
+
+    def __init__(self, target: Any, texts: Sequence[Text], start_ms: int) -> None:
+        self._target = target
+        self._texts = texts
+        self._streams: list[Any] = []
+        due = (
+            (caption, number)
+            for number, text in enumerate(texts)
+            for caption in text.captions
+            if caption.end_ms > start_ms
+        )
+        self._due = deque(sorted(due, key=lambda one: one[0].start_ms))
+
+    def open(self) -> None:
+        """Adds the tracks; call it after the others are there."""
+        from av.stream import Disposition
+
+        for text in self._texts:
+            stream = self._target.add_stream("subrip")
+            stream.time_base = Fraction(1, 1000)
+            stream.codec_context.subtitle_header = subtitle_header()
+            stream.metadata["language"] = languages.iso639_2(text.language)
+            stream.disposition = Disposition.default if text.default else Disposition(0)
+            self._streams.append(stream)
+
+    def write(self, until_ms: int | None) -> None:
+        """Those that begin by then; all that are left where it is None."""
+        import av
+
+        while self._due and (until_ms is None or self._due[0][0].start_ms <= until_ms):
+            caption, number = self._due.popleft()
+            packet: Any = av.Packet("\n".join(map(srt_text, caption.lines)).encode())
+            packet.stream, packet.time_base = self._streams[number], Fraction(1, 1000)
+            packet.pts = packet.dts = caption.start_ms
+            packet.duration = caption.end_ms - caption.start_ms
+            self._target.mux_one(packet)
 
 
 def _with_dts(packets: Iterable[Any]) -> Iterator[Any]:

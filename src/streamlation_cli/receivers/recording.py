@@ -14,14 +14,15 @@ from ..records import Eos, Error, Header, State, Status, StreamRecord
 from ..serving.server import Server
 from . import Kind, Media, Playback, Receiver
 from .casting import REPORT_S, STAGE, Casting
-from .preparing import OFF, Wishes
-from .streaming import Showing, Streaming
+from .playlists import Chosen
+from .streaming import Streaming
+from .wishes import Wishes
 
 if TYPE_CHECKING:
     from ..stages.cast import Options
 
 logger = logging.getLogger("streamlation.cast")
-_WAY_OUT = "`cast --to browser` serves the session at an address to open by hand"
+WAY_OUT = "`cast --to browser` serves the session at an address to open by hand"
 _MOST_LATENCY_MS = 600_000
 """A device's position that would mean more is not on the stream's timeline."""
 
@@ -38,6 +39,7 @@ class Session:
         self._server = server
         self._wishes = wishes
         self._options = options
+        self._buffer_ms = kind.buffer_ms if options.buffer is None else round(options.buffer * 1000)
         self._streaming = Streaming(header, STAGE, settings, options.target_latency)
         self._casting: Casting | None = None
         self._over = False
@@ -48,14 +50,15 @@ class Session:
         yield record
         if isinstance(record, Header):
             yield Status(
-                record.session, stage=STAGE, state="running", detail=f"waiting for enough to play on {self._name}"
-            )
+                record.session, stage=STAGE, state="running", detail=f"waiting for enough to play on {self._name}",
+                counters={"buffer_target_ms": self._buffer_ms},
+            )  # fmt: skip
             return
         if self._over:
             return
         yield from self._streaming.feed(record)
         if self._casting is None:
-            if self._streaming.ready_ms >= self._kind.buffer_ms and self._streaming.has_media:
+            if self._streaming.ready_ms >= self._buffer_ms and self._streaming.has_media:
                 yield from self._begin()
         else:
             yield from self._look()
@@ -70,9 +73,10 @@ class Session:
             self._header.session,
             self._receiver,
             media,
-            _WAY_OUT,
+            WAY_OUT,
             patience_s=self._options.patience,
             latency_ms=self._latency_ms,
+            targets={"buffer_target_ms": self._buffer_ms},
         )
         self._casting.start(None if self._options.volume is None else self._options.volume / 100)
         self._reported_s = time.monotonic()
@@ -81,10 +85,14 @@ class Session:
     def _media(self) -> Media:
         streaming, wishes = self._streaming, self._wishes
         sound = streaming.sound(wishes.audio_language)
+        streaming.check_captions(wishes.subtitle_language)
         name = streaming.master(sound)
         if not self._kind.pulls and sound is not None:
             name = f"master-{sound.name}.m3u8"
-        address = self._server.serve_store(Showing(streaming.store, wishes.subtitle_language), name)
+        # Without a wish a player begins where its makers, or ours, know that it plays well.
+        behind_s = self._options.buffer or 0.0 if self._header.live else 0.0
+        store = Chosen(streaming.store, text=wishes.subtitle_language, behind_s=behind_s)
+        address = self._server.serve_store(store, name)
         logger.info("%s plays %s", self._receiver.device.name, address)
         return Media(
             address=address,
@@ -93,7 +101,6 @@ class Session:
             live=self._header.live,
             duration_ms=self._header.duration_ms,
             has_video=any(track.kind == "video" for track in streaming.tracks),
-            text_language="" if wishes.subtitle_language == OFF else wishes.subtitle_language,
         )
 
     def _latency_ms(self, playback: Playback) -> int | None:

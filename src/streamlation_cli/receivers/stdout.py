@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from ..artefacts import STDOUT, Artefact
 from ..delivery.containers import Container, ContainerFile, container_of, takes
@@ -19,7 +20,9 @@ from ..records import PROTO, Eos, Error, Header, State, Status, StreamRecord
 from ..sessions import Stage, by_session
 from .casting import REPORT_S, STAGE
 from .contents import Contents
-from .preparing import Wishes, writing
+from .playlists import OFF
+from .preparing import writing
+from .wishes import Wishes, shown_of, track_of
 
 
 class _Telling:
@@ -62,33 +65,57 @@ def played(contents: Contents, session: str, wishes: Wishes, format: str) -> Ite
     if contents.video and container.video is not None and contents.video not in container.video:
         raise Unavailable(f"{contents.name}: {format} takes no {contents.video}; give --format matroska")
     sound = contents.sound_of(wishes.audio_language)
+    shown = shown_of(contents, wishes)
+    _has_place(container, wishes)
+    texts = (*wishes.subtitles, *contents.texts) if container.captions else ()
     yield Header(session, proto=PROTO, source=contents.name, duration_ms=contents.duration_ms)
     artefact = Artefact(STDOUT)
     telling = _Telling(session, contents.duration_ms, lambda: artefact)
     position_ms = wishes.start_ms
     for position_ms in writing(
-        contents, sound, Pipe(artefact), container.muxer, container.audio, start_ms=wishes.start_ms
-    ):
+        contents, sound, Pipe(artefact), container.muxer, container.audio, start_ms=wishes.start_ms,
+        texts=[replace(text, default=number == shown) for number, text in enumerate(texts)],
+    ):  # fmt: skip
         yield from telling.due(position_ms)
     artefact.commit()
     yield telling.status("completed", contents.duration_ms or position_ms, "ended")
     yield Eos(session, duration_ms=contents.duration_ms)
 
 
-class _Written:
-    """A `Sink` that is standard output, and how far it has come."""
+def _has_place(container: Container, wishes: Wishes) -> None:
+    """Raises UsageError where subtitles are wanted that the container cannot hold."""
+    if wishes.to_be_shown and not container.captions:
+        raise UsageError(f"{wishes.to_be_shown}: {container.muxer} holds no subtitles; give --format matroska")
 
-    def __init__(self, container: Container) -> None:
+
+class _Written:
+    """A `Sink` that is standard output with the wanted sound and captions in it, and how far it has come."""
+
+    def __init__(self, container: Container, wishes: Wishes) -> None:
         self._file = ContainerFile(STDOUT, container)
+        self._wishes = wishes
+        self._kept: set[str] = set()
         self.artefact = self._file.artefact
         self.position_ms = 0
 
     def open(self, tracks: Sequence[Track]) -> None:
-        """See `Sink`."""
+        """See `Sink`; raises UsageError where a wanted language is not there."""
+        wishes = self._wishes
+        if wishes.audio_language:
+            sound = track_of([one for one in tracks if one.kind == "audio"], "--audio-language", wishes.audio_language)
+            tracks = [replace(one, default=True) for one in tracks if one.kind != "audio" or one is sound]
+        if wishes.subtitle_language:
+            texts = [one for one in tracks if one.kind == "text"]
+            wanted = wishes.subtitle_language
+            shown = track_of(texts, "--subtitle-language", wanted) if wanted != OFF else None
+            tracks = [replace(one, default=one is shown) if one.kind == "text" else one for one in tracks]
+        self._kept = {track.name for track in tracks}
         self._file.open(tracks)
 
     def write(self, unit: Unit) -> None:
         """See `Sink`."""
+        if unit.track.name not in self._kept:
+            return
         self._file.write(unit)
         self.position_ms = max(self.position_ms, round(unit.dts_s * 1000))
 
@@ -104,9 +131,9 @@ class _Written:
 class _Session:
     """One session on its way to standard output; see `Handler`."""
 
-    def __init__(self, header: Header, container: Container, settings: Settings) -> None:
+    def __init__(self, header: Header, container: Container, settings: Settings, wishes: Wishes) -> None:
         self._header = header
-        self._sink = sink = _Written(container)
+        self._sink = sink = _Written(container, wishes)
         self._presentation = Presentation(
             header, takes(STDOUT, container), lambda: sink, settings, stage=STAGE, live=False
         )
@@ -142,9 +169,10 @@ class _Session:
             self._presentation.abandon()
 
 
-def stage(format: str, settings: Settings) -> Stage:
+def stage(format: str, settings: Settings, wishes: Wishes) -> Stage:
     """Writes the one session there is; raises UsageError for a second one."""
     container = container_of(STDOUT, format)
+    _has_place(container, wishes)
 
     def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
         first: list[str] = []
@@ -153,7 +181,7 @@ def stage(format: str, settings: Settings) -> Stage:
             if first:
                 raise UsageError(f"{header.session}: standard output has {first[0]} already; it takes one session")
             first.append(header.session)
-            return _Session(header, container, settings)
+            return _Session(header, container, settings, wishes)
 
         yield from by_session(STAGE, make)(records)
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 
-from .. import languages
 from ..delivery.hls import HlsOptions, HlsSink, takes
 from ..delivery.joining import Settings
 from ..delivery.presenting import Presentation
 from ..delivery.store import MemoryStore
 from ..delivery.tracks import Track
-from ..errors import UsageError
 from ..records import Eos, Error, Header, Status, StreamRecord
-from .preparing import OFF
+from .playlists import OFF
+from .wishes import track_of
 
 NAME = "master.m3u8"
 _WINDOW_S = 60.0
@@ -70,11 +68,12 @@ class Streaming:
         sounds = [track for track in self.tracks if track.kind == "audio"]
         if not language:
             return next((track for track in sounds if track.default), sounds[0] if sounds else None)
-        for track in sounds:
-            if languages.same(track.language, language):
-                return track
-        there = ", ".join(track.language or track.name for track in sounds)
-        raise UsageError(f"--audio-language {language}: there is no such sound; there are {there or 'none'}")
+        return track_of(sounds, "--audio-language", language)
+
+    def check_captions(self, language: str) -> None:
+        """Raises UsageError where there are none in that language; empty and `off` are always there."""
+        if language not in ("", OFF):
+            track_of([track for track in self.tracks if track.kind == "text"], "--subtitle-language", language)
 
     def master(self, sound: Track | None) -> str:
         """Name of the playlist that offers that sound alone: many devices cannot be told which to play."""
@@ -85,38 +84,3 @@ class Streaming:
         if not self.header.live or self.header.started_at is None:
             return None
         return round((time.time() - self.header.started_at) * 1000) - position_ms
-
-
-class Showing:
-    """A stream whose master playlists have the chosen captions shown from the start; see `Stored`."""
-
-    def __init__(self, store: MemoryStore, language: str) -> None:
-        self._store = store
-        self._language = language
-
-    def get(self, name: str) -> bytes | None:
-        """What is under a name."""
-        data = self._store.get(name)
-        if data is None or not self._language or b"#EXT-X-MEDIA:TYPE=SUBTITLES" not in data:
-            return data
-        return showing(data.decode(), self._language).encode()
-
-
-def showing(master: str, language: str) -> str:
-    r"""A master playlist with the captions of a language, or with `off` none, as those that are shown.
-
-    >>> line = '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="c",NAME="P",LANGUAGE="pt",DEFAULT={},AUTOSELECT={},URI="p.m3u8"'
-    >>> showing(line.format("NO", "YES"), "por") == line.format("YES", "YES")
-    True
-    >>> showing(line.format("YES", "YES"), "off") == line.format("NO", "NO")
-    True
-    """
-    lines = []
-    for line in master.split("\n"):
-        if line.startswith("#EXT-X-MEDIA:TYPE=SUBTITLES"):
-            found = re.search(r'LANGUAGE="([^"]*)"', line)
-            shown = language != OFF and found is not None and languages.same(found[1], language)
-            line = re.sub(r"DEFAULT=(?:YES|NO)", f"DEFAULT={'YES' if shown else 'NO'}", line)
-            line = re.sub(r"AUTOSELECT=(?:YES|NO)", f"AUTOSELECT={'NO' if language == OFF else 'YES'}", line)
-        lines.append(line)
-    return "\n".join(lines)

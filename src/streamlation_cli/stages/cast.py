@@ -12,7 +12,8 @@ standard input are: they are joined into a live HLS stream as they come, and pas
 
 Subtitles that are tracks of the file, and those of --subtitles, are all offered to the device before it starts;
 --subtitle-language says which are shown. --audio-language chooses among the file's sounds. Of live records a device gets
-one sound and one language of subtitles, chosen when it starts: to have another, end it and cast again. What the device does
+one sound and one language of subtitles, chosen when it starts: to have another, end it and cast again. A language that is not
+there is refused, and so are subtitles on AirPlay and in MPEG-TS (--format matroska holds them). What the device does
 not play is said before it starts; a sound or a container that it does not play is rewritten, a picture only of records
 (--video-codec).
 
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     from ..receivers import Device, Kind, Media, Playback, Receiver
     from ..receivers.casting import Casting
     from ..receivers.contents import Contents
-    from ..receivers.preparing import Wishes
+    from ..receivers.wishes import Wishes
     from ..serving.server import Server
 
 STAGE = "cast"
@@ -126,6 +127,11 @@ class Options(PresentationOptions):
         "--target-latency", 0.0, metavar="SECONDS", minimum=0, maximum=60, shared=True,
         help="of live records: how late the stream may be before the device gets it; 0: as late as the voice needs",
     )  # fmt: skip
+    buffer: float | None = option(
+        "--buffer", None, metavar="SECONDS", minimum=1, maximum=50, kind=float,
+        help="of live records: how much the device is to have before it plays; "
+        "default: 6 for Chromecast and DLNA, 4 for AirPlay",
+    )  # fmt: skip
     format: str = option("--format", "mpegts", choices=("mpegts", "matroska"), help="format of standard output")
     bind: str = option(
         "--bind", "", metavar="HOST[:PORT]",
@@ -169,6 +175,20 @@ def _check(options: Options) -> None:
         raise UsageError(
             "--status, --pause, --resume, --seek and --stop are for what a device plays already; leave INPUT out"
         )
+    if options.to in ("-", "browser") and (_commands(options) or options.volume is not None):
+        raise UsageError(
+            f"--to {options.to}: what plays there is controlled where it is watched; leave --volume and the like out"
+        )
+    if _commands(options) and (
+        options.audio_language or options.subtitle_language or options.subtitles or options.start
+    ):
+        raise UsageError(
+            "languages, --subtitles and --start are for what is to begin; end what plays (--stop), and cast again"
+        )
+    if options.buffer is not None and (options.input or options.to in ("-", "browser")):
+        raise UsageError(
+            "--buffer is for records on a device; what plays a file, or in a browser, fetches as much as it likes"
+        )
     if options.input and options.video_codec != "copy":
         raise UsageError(
             f"--video-codec is for records; the picture of a file is encoded by "
@@ -207,41 +227,50 @@ def stage(options: Options) -> Stage:
     _check(options)
     pictures.check(options.video_codec)
     settings = Settings.of(options)
+    wishes = _wishes(options)
+    if wishes.subtitles or wishes.start_ms:
+        raise UsageError("--subtitles and --start are for a finished file; leave them out, or name INPUT")
     if options.to == "-":
         from ..receivers import stdout
 
-        return stdout.stage(options.format, settings)
+        return stdout.stage(options.format, settings, wishes)
     if options.to == "browser":
         from . import serve
 
+        if wishes.audio_language or wishes.subtitle_language:
+            raise UsageError(
+                "--audio-language, --subtitle-language: of records each viewer chooses on the page; leave them out"
+            )
         own = serve.Options(
             mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, target_latency=options.target_latency,
             video_codec=options.video_codec,
         )  # fmt: skip
         return serve.stage(replace(own, bind=options.bind) if options.bind else own, STAGE)
-    wishes = _wishes(options)
-    if wishes.subtitles or wishes.start_ms:
-        raise UsageError("--subtitles and --start are for a finished file; leave them out, or name INPUT")
     return lambda records: _records(records, options, wishes, settings)
 
 
 def _records(
     records: Iterable[StreamRecord], options: Options, wishes: Wishes, settings: Settings
 ) -> Iterator[StreamRecord]:
+    from ..receivers.casting import or_else
     from ..receivers.finding import DISCOVERY_S, find
-    from ..receivers.recording import Session
+    from ..receivers.recording import WAY_OUT, Session
+    from ..receivers.wishes import heeds
 
     playing: set[str] = set()
     with ExitStack() as stack:
-        device = find(options.to, min(DISCOVERY_S, options.timeout))
+        with or_else(WAY_OUT):
+            device = find(options.to, min(DISCOVERY_S, options.timeout))
         kind = _kind(device)
+        heeds(kind, wishes)
         server = stack.enter_context(_server(options, device, kind))
 
         def make(header: Header) -> Session:
             if playing and not kind.many:
                 other = next(iter(playing))
                 raise UsageError(f"{header.session}: {device.name} plays {other} already; cast one session at a time")
-            receiver: Receiver = kind.load().connect(device, options.timeout)
+            with or_else(WAY_OUT):
+                receiver: Receiver = kind.load().connect(device, options.timeout)
             stack.callback(receiver.close)
             playing.add(header.session)
             return Session(header, kind, receiver, server, wishes, settings, options)
@@ -259,12 +288,15 @@ def _kind(device: Device) -> Kind:
     return KINDS[device.kind]
 
 
-def _connect(options: Options) -> tuple[Kind, Receiver]:
+def _connect(options: Options, wishes: Wishes | None = None) -> tuple[Kind, Receiver]:
     from ..receivers.finding import DISCOVERY_S, find
+    from ..receivers.wishes import heeds
 
     with stdio.woken_by_signals():
         device = find(options.to, min(DISCOVERY_S, options.timeout))
     kind = _kind(device)
+    if wishes is not None:
+        heeds(kind, wishes)
     module = kind.load()
     with stdio.woken_by_signals():
         receiver: Receiver = module.connect(device, options.timeout)
@@ -273,7 +305,7 @@ def _connect(options: Options) -> tuple[Kind, Receiver]:
 
 def _wishes(options: Options) -> Wishes:
     from ..receivers.contents import read_subtitles
-    from ..receivers.preparing import Wishes
+    from ..receivers.wishes import Wishes
     from .ingest import parse_time
 
     return Wishes(
@@ -286,6 +318,7 @@ def _wishes(options: Options) -> Wishes:
 
 def _input(options: Options, session: str) -> Iterator[StreamRecord]:
     """A file or an address on a device."""
+    from ..receivers.casting import or_else
     from ..receivers.contents import examine
     from ..receivers.preparing import prepare
 
@@ -300,7 +333,9 @@ def _input(options: Options, session: str) -> Iterator[StreamRecord]:
     if options.to == "browser":
         yield from _in_browser(options, contents, session, wishes)
         return
-    kind, receiver = _connect(options)
+    way_out = _way_out(options, contents.path)
+    with or_else(way_out):
+        kind, receiver = _connect(options, wishes)
     with ExitStack() as stack:
         stack.callback(receiver.close)
         server = stack.enter_context(_server(options, receiver.device, kind))
@@ -309,9 +344,7 @@ def _input(options: Options, session: str) -> Iterator[StreamRecord]:
         logger.info("%s plays %s (%s)", receiver.device.name, media.address, media.content_type)
         serves = bool(contents.path) or bool(media.subtitles) or not kind.pulls
         yield Header(session, proto=PROTO, source=options.input, duration_ms=media.duration_ms, live=media.live)
-        yield from _played(
-            options, session, receiver, media, _way_out(options, contents.path), stays=serves or options.wait
-        )
+        yield from _played(options, session, receiver, media, way_out, stays=serves or options.wait)
         yield Eos(session, duration_ms=media.duration_ms)
 
 
