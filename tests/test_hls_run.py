@@ -168,7 +168,7 @@ def test_what_makes_no_sense_is_refused(talk: Path, tmp_path: Path) -> None:
     assert "in HLS they are WebVTT" in ass.stderr
     nowhere = streamlation("run", talk, *STUB, "-o", "no/a.m3u8", cwd=tmp_path)
     assert nowhere.status == 74
-    assert "no such folder" in nowhere.stderr
+    assert "there is no folder" in nowhere.stderr
 
 
 def test_a_picture_that_hls_cannot_have(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,9 +31,7 @@ class Artefact:
         """How long writing took: on standard output, how long its reader let it wait."""
         if target != STDOUT:
             with writing(target):
-                parent = Path(target).parent
-                if not parent.is_dir():
-                    raise OutputFailed(f"{target}: there is no folder {parent}; make it first")
+                require_folder(target)
                 self.part.touch()
 
     def write(self, data: bytes) -> None:
@@ -80,8 +79,7 @@ class GrowingFile:
     def __init__(self, target: str) -> None:
         self.target = target
         with writing(target):
-            if not Path(target).parent.is_dir():
-                raise OutputFailed(f"{target}: there is no folder {Path(target).parent}; make it first")
+            require_folder(target)
             # Unbuffered: each write reaches the file in one piece.
             self._stream = Path(target).open("w+b", buffering=0)  # noqa: SIM115 - closed by commit or abandon
 
@@ -110,6 +108,15 @@ class GrowingFile:
             self._stream.close()
 
 
+def require_folder(target: str) -> None:
+    """Raises OutputFailed where a file of that name cannot be made, for its folder."""
+    parent = Path(target).parent
+    if not parent.is_dir():
+        raise OutputFailed(f"{target}: there is no folder {parent}; make it first")
+    if not Path(target).exists() and not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputFailed(f"{target}: the folder {parent} cannot be written in; name another")
+
+
 @contextlib.contextmanager
 def writing(target: str) -> Iterator[None]:
     """Turns an OSError into OutputFailed that names the target; a closed pipe stays a BrokenPipeError."""
@@ -124,6 +131,8 @@ def writing(target: str) -> Iterator[None]:
 class Targets:
     """Output names for the sessions of one run: `{session}` in a name becomes the session's name.
 
+    Raises OutputFailed at once, before there is work to lose, where the folder is not there or cannot be written in.
+
     >>> Targets("{session}.srt").of("talk")
     'talk.srt'
     """
@@ -131,6 +140,8 @@ class Targets:
     def __init__(self, name: str) -> None:
         self._name = name
         self._owner: dict[str, str] = {}
+        if name != STDOUT and "{session}" not in str(Path(name).parent):
+            require_folder(name)
 
     @property
     def are_many(self) -> bool:

@@ -154,6 +154,17 @@ def primary(tag: str) -> str:
     return _CODES.get(first) or _BY_NAME.get(tag.strip().lower()) or first
 
 
+def tag(text: str) -> str:
+    """The language tag (BCP 47) of a language in whatever notation; the region or script stays.
+
+    >>> tag("eng"), tag("pt-BR"), tag("por_BR"), tag("Portuguese"), tag("und")
+    ('en', 'pt-BR', 'pt-BR', 'pt', '')
+    """
+    short = primary(text)
+    _, _, rest = text.strip().replace("_", "-").partition("-")
+    return f"{short}-{rest}" if short and rest else short
+
+
 def iso639_2(tag: str) -> str:
     """The code of three letters (ISO 639-2/T) that containers want; `und` for an unknown language.
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import PurePath
 
@@ -119,7 +119,8 @@ class HlsSink:
 
     def open(self, tracks: Sequence[Track]) -> None:
         """See `Sink`."""
-        for track in tracks:
+        for given in tracks:
+            track = replace(given, language=languages.tag(given.language))
             if track.kind == "text":
                 text = _Text(track, self._stem)
                 self._texts.append(text)

@@ -186,9 +186,9 @@ class Joiner:
             self.counters |= self._picture.counters
         if not self.tracks:
             self._open(expected=self._live)
-        duration_ms = (
-            (end.duration_ms if isinstance(end, Eos) else None) or self._header.duration_ms or self._reached_ms
-        )
+        # What stopped short is no longer than what came of it.
+        known_ms = (end.duration_ms or self._header.duration_ms) if isinstance(end, Eos) else None
+        duration_ms = known_ms or self._reached_ms
         for lane in self._lanes:
             lane.finish(end, max(0, duration_ms - self._header.start_ms))
         return self._released(math.inf)
