@@ -528,6 +528,20 @@ def test_a_picture_that_players_turn_is_turned_in_the_copy(degrees: int, tmp_pat
             assert next(container.decode(video=0)).rotation % 360 == degrees % 360
 
 
+def test_a_full_disk_ends_it_where_there_is_no_other_output(tmp_path: Path) -> None:
+    """Files are no larger than 70 kB here, as if there were no more room; the film would take its time."""
+    film(tmp_path / "talk.mp4", sound="talk_en_60s.opus", seconds=40)
+    (tmp_path / "out").mkdir()
+    begun_s = time.monotonic()
+    command = "streamlation run talk.mp4 --realtime --live --from en --transcribe-engine stub -o out/talk.m3u8"
+    full = shell(f"ulimit -f 70; {command} --hls-time 6 --target-latency 2", cwd=tmp_path)
+    assert time.monotonic() - begun_s < 30
+    assert full.status == 74, full
+    (line,) = full.stderr.splitlines()
+    assert "File too large" in line
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 def test_a_refusal_ends_it_at_once(tmp_path: Path) -> None:
     """At the speed of life the film would take its time; the one that is taken is written all the same."""
     film(tmp_path / "talk.webm", video="libvpx", audio="libopus", sound="talk_en_60s.opus", seconds=40)

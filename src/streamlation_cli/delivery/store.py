@@ -87,8 +87,12 @@ class FolderStore:
         path = self._folder / name
         part = path.with_name(f".{name}.part")
         with writing(str(path)):
-            part.write_bytes(data)
-            part.replace(path)
+            try:
+                part.write_bytes(data)
+                part.replace(path)
+            except OSError:
+                part.unlink(missing_ok=True)
+                raise
 
     def get(self, name: str) -> bytes | None:
         """See `Store`."""

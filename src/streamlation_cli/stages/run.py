@@ -39,7 +39,7 @@ from typing import Any
 from .. import pipeline, stdio
 from ..artefacts import STDOUT, Artefact, Targets
 from ..captions.settings import FORMATS
-from ..errors import UsageError
+from ..errors import OutputFailed, UsageError
 from ..filter import Outcome, encode, write
 from ..options import Flag, argument, flags_of, key_of, option, settings
 from ..progress import Progress
@@ -121,7 +121,7 @@ def command(options: Any, chain: Chain) -> str | None:
         view = stack.enter_context(View(stdio.stdout())) if watched else None
         for record in pipeline.run((), stages, observe=progress):
             outcome.see(record)
-            if isinstance(record, Error) and record.fatal and record.code == UsageError.code:
+            if isinstance(record, Error) and record.fatal and record.code in outputs.ends_it:
                 refused.setdefault(record.session, record)
             if view is not None:
                 view.see(record)
@@ -145,6 +145,9 @@ class _Outputs:
             if len(options.inputs) > 1 and "{session}" not in name:
                 raise UsageError(f"-o {name}: with several inputs each output needs {{session}} in its name")
         self.records_to_stdout = not options.output
+        only = len(set(options.output)) == 1 and not options.serve
+        self.ends_it = (UsageError.code, OutputFailed.code) if only else (UsageError.code,)
+        """Errors after which nobody takes what a session would still give; another output goes on where one fails."""
 
     def _kind(self, name: str) -> list[str]:
         if name == STDOUT:
