@@ -592,7 +592,7 @@ def test_hls_in_a_folder_plays_in_the_wanted_languages(device: CastDevice, log: 
     shell(f"streamlation mux -o talk.m3u8 < {log} > out", cwd=tmp_path).ok()
     cast(tmp_path / "talk.m3u8", device, "--audio-language", "en", "--subtitle-language", "en").ok()
     (load,) = device.loads
-    assert load.audio_languages == ["eng"]
+    assert load.audio_languages == ["en"]
     result = cast(tmp_path / "talk.m3u8", device, "--subtitle-language", "de")
     assert (result.status, "has no subtitles in German; it has en, pt" in result.stderr) == (2, True)
 
@@ -789,6 +789,14 @@ def test_a_live_stream_begins_as_far_before_its_end_as_is_said(talk: Path) -> No
     streaming.abandon()
     assert 4000 < streaming.ready_ms < 6000
     assert positions == [pytest.approx(0, abs=150), pytest.approx(2000, abs=150)]  # the segment with that place
+
+
+def test_a_film_without_sound_is_nothing_for_a_loudspeaker(folder: Path) -> None:
+    from streamlation_cli.receivers.preparing import plays
+
+    silent = film(folder / "silent.mp4", sounds=(), texts=(), seconds=1)
+    with pytest.raises(Unavailable, match="there is no sound in it, and AirPlay devices get nothing else"):
+        plays(KINDS["airplay"], examine(str(silent)))
 
 
 def test_keys_are_told_apart() -> None:

@@ -32,7 +32,8 @@ def or_else(way_out: str) -> Iterator[None]:
     try:
         yield
     except Unavailable as error:
-        raise type(error)(f"{error.message}; {way_out}") from error
+        joint = " " if error.message.endswith("?") else "; "
+        raise type(error)(f"{error.message}{joint}{way_out}") from error
 
 
 Command = Callable[[Receiver, Playback], None]

@@ -40,7 +40,9 @@ _IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac"})
 
 
 def plays(kind: Kind, contents: Contents) -> None:
-    """Raises Unavailable where no device of this kind plays the picture; warns where only some do."""
+    """Raises Unavailable where no device of this kind plays it; warns where only some play the picture."""
+    if not kind.pulls and not contents.sounds:
+        raise Unavailable(f"{contents.name}: there is no sound in it, and {kind.what} get nothing else")
     codec = contents.video
     if not codec or not kind.pulls or codec in kind.video:
         return
