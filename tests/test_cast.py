@@ -588,6 +588,19 @@ def test_the_languages_of_records_are_chosen_or_refused(device: CastDevice, log:
     ]  # fmt: skip
 
 
+def test_a_live_session_that_is_refused_ends_at_once(device: CastDevice, folder: Path) -> None:
+    film(folder / "long.mp4", seconds=40, sounds=("eng",), texts=())
+    began_s = time.monotonic()
+    result = shell(
+        "streamlation ingest long.mp4 --live --realtime --video | streamlation normalize --keep-packets | "
+        f"streamlation cast {' '.join(to(device))} --buffer 2 --target-latency 2 --audio-language de > out",
+        cwd=folder,
+        timeout=60,
+    )
+    assert (result.status, "there is none in German" in result.stderr) == (2, True), result
+    assert time.monotonic() - began_s < 30
+
+
 def test_hls_in_a_folder_plays_in_the_wanted_languages(device: CastDevice, log: Path, tmp_path: Path) -> None:
     shell(f"streamlation mux -o talk.m3u8 < {log} > out", cwd=tmp_path).ok()
     cast(tmp_path / "talk.m3u8", device, "--audio-language", "en", "--subtitle-language", "en").ok()

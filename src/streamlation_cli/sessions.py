@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
-from .errors import StreamlationError
+from .errors import StreamlationError, UsageError
 from .records import Eos, Error, Header, StreamRecord, Unknown, ends_session
 
 Stage = Callable[[Iterable[StreamRecord]], Iterator[StreamRecord]]
@@ -33,6 +33,11 @@ class Holder(Handler, Protocol):
 
     def abandon(self) -> None:
         """The session is over, however it ended: what is not whole by now never will be. Once is as good as twice."""
+
+
+def refuses(stage: str, record: StreamRecord) -> bool:
+    """Whether `stage` does not take the session, and never will: where it takes no other, whoever works upstream need not."""
+    return isinstance(record, Error) and record.fatal and record.stage == stage and record.code == UsageError.code
 
 
 def by_session(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from ..artefacts import STDOUT, Artefact
@@ -17,7 +18,7 @@ from ..delivery.tracks import Track, Unit
 from ..errors import Unavailable, UsageError
 from ..media.libav import Pipe
 from ..records import PROTO, Eos, Error, Header, State, Status, StreamRecord
-from ..sessions import Stage, by_session
+from ..sessions import Stage, by_session, refuses
 from .casting import REPORT_S, STAGE
 from .contents import Contents
 from .playlists import OFF
@@ -183,6 +184,10 @@ def stage(format: str, settings: Settings, wishes: Wishes) -> Stage:
             first.append(header.session)
             return _Session(header, container, settings, wishes)
 
-        yield from by_session(STAGE, make)(records)
+        with closing(by_session(STAGE, make)(records)) as written:
+            for record in written:
+                yield record
+                if refuses(STAGE, record) and record.session in first:
+                    return
 
     return run

@@ -58,7 +58,7 @@ from ..errors import StreamlationError, Unavailable, UsageError
 from ..options import argument, option
 from ..records import PROTO, Eos, Error, Header, Status, StreamRecord, ends_session
 from ..render import clock
-from ..sessions import Stage, by_session
+from ..sessions import Stage, by_session, refuses
 
 if TYPE_CHECKING:
     from ..delivery.joining import Settings
@@ -280,6 +280,8 @@ def _records(
             if ends_session(record):
                 playing.discard(record.session)
             yield record
+            if refuses(STAGE, record) and not playing and not kind.many:
+                return
 
 
 def _kind(device: Device) -> Kind:

@@ -41,8 +41,8 @@ from ..captions.settings import LayoutOptions
 from ..delivery.settings import PresentationOptions
 from ..errors import UsageError
 from ..options import option
-from ..records import Error, StreamRecord
-from ..sessions import Stage, by_session
+from ..records import StreamRecord
+from ..sessions import Stage, by_session, refuses
 
 STAGE = "mux"
 
@@ -100,12 +100,7 @@ def stage(options: Options) -> Stage:
         with contextlib.closing(by_session(STAGE, lambda header: Muxing(header, options, outputs))(records)) as muxed:
             for record in muxed:
                 yield record
-                if (
-                    one_session
-                    and isinstance(record, Error)
-                    and record.stage == STAGE
-                    and record.code == UsageError.code
-                ):
-                    return  # it was refused, and there will be no other: whoever still works upstream need not
+                if one_session and refuses(STAGE, record):
+                    return
 
     return run
