@@ -228,7 +228,7 @@ def test_what_has_no_subtitles_or_no_sound_has_none_in_any_language(device: Cast
             ([str(silent), "--to", "-", "--subtitle-language", "de"], "no subtitles in German; it has none"),
             ([str(silent), "--to", "browser", "--subtitle-language", "de"], "no subtitles in German; it has none"),
             ([str(silent), "--to", "airplay://127.0.0.1:1", "--subtitle-language", "de"], "AirPlay devices get the sound alone"),
-            ([address, *to(device), "--subtitle-language", "pt"], "(those behind an address are not read)"),
+            ([address, *to(device), "--subtitle-language", "pt"], "(those of a playlist or an address are not read)"),
             ([address, *to(device), "--audio-language", "pt"], "play the first sound of an address; download it"),
         )  # fmt: skip
         for arguments, says in refused:

@@ -53,10 +53,11 @@ def track_of(tracks: Sequence[Track], flag: str, language: str) -> Track:
     )
 
 
-def shown_of(contents: Contents, wishes: Wishes, offered: Sequence[str] = ()) -> int | None:
+def shown_of(contents: Contents, wishes: Wishes, offered: Sequence[str] | None = None) -> int | None:
     """Which of the subtitles that were given beside an input, then of those in it, is shown.
 
-    `offered` are the languages that it offers by itself. Raises UsageError where the wanted one is nowhere.
+    `offered` are the languages that a playlist offers by itself, None where that is of no use. Raises UsageError where the wanted
+    one is nowhere.
     """
     texts, wanted = (*wishes.subtitles, *contents.texts), wishes.subtitle_language
     if not wanted:
@@ -64,10 +65,13 @@ def shown_of(contents: Contents, wishes: Wishes, offered: Sequence[str] = ()) ->
     for number, text in enumerate(texts):
         if wanted != OFF and languages.same(text.language, wanted):
             return number
-    if wanted == OFF or any(languages.same(language, wanted) for language in offered):
+    if wanted == OFF or any(languages.same(language, wanted) for language in offered or ()):
         return None
-    there = ", ".join(sorted({language or "unknown" for language in (*(text.language for text in texts), *offered)}))
-    unread = "" if contents.path else " (those behind an address are not read)"
+    there = ", ".join(
+        sorted({language or "unknown" for language in (*(text.language for text in texts), *(offered or ()))})
+    )
+    is_read = contents.path and (contents.extension != ".m3u8" or offered is not None)
+    unread = "" if is_read else " (those of a playlist or an address are not read)"
     raise UsageError(
         f"--subtitle-language {wanted}: {contents.name} has no subtitles in {languages.name(wanted)}; it has {there or 'none'}{unread}; "
         "--subtitles FILE adds others"
