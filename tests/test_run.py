@@ -257,7 +257,8 @@ def test_events_say_how_far_each_stage_is(samples: Path, tmp_path: Path) -> None
     [
         (("a.mp3", "-o", "x.docx"), 2, "extension"),
         (("a.mp3", "b.mp3", "-o", "x.srt"), 2, "{session}"),
-        (("a.mp3", "-o", "no/such/folder/x.srt"), 66, "a.mp3"),
+        (("a.mp3", "-o", "x.srt"), 66, "a.mp3"),
+        (("a.mp3", "-o", "no/such/folder/x.srt"), 74, "there is no folder no/such/folder"),
         ((), 2, "no input"),
         (("a.mp3", "--jobs", "0"), 2, "--jobs"),
         (("a.mp3", "--max-cps", "nan"), 2, "--max-cps"),
