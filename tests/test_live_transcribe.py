@@ -240,22 +240,22 @@ class Contexts:
         return Hearing(text="", words=(), language="en")
 
 
-def test_a_doubtful_word_is_heard_with_more_context_before_it_is_committed() -> None:
+def test_first_words_and_doubtful_ones_are_heard_with_more_context_before_they_are_committed() -> None:
     listener, engine = Listener(AlwaysSpeech(), Tuning()), Contexts()  # type: ignore[arg-type]
-    listener.hear(np.ones(16_000, np.int16))
-    task = listener.task()
-    assert task is not None
-    assert not task.doubtful
-    hear(engine, task, Decoding())  # type: ignore[arg-type]
     words = (word("clear", 0.1, 0.4, 0.95), word("doubtful", 0.4, 0.9, 0.3))
-    assert [w.text for w in listener.settle(task, Hearing(text="", words=words, language="en")).committed] == ["clear"]
-    for ms, doubtful in ((700, False), (200, True)):  # not yet due, then due
+    committed = []
+    # Not settled yet; settled; the doubtful word not yet due; due.
+    for ms, doubtful in ((1000, False), (450, True), (200, False), (200, True)):
         listener.hear(np.ones(16 * ms, np.int16))
-        task = listener.task(ended=True)
+        task = listener.task(ended=bool(committed))
         assert task is not None
         assert task.doubtful == doubtful
         hear(engine, task, Decoding())  # type: ignore[arg-type]
-    assert engine.asked == ["short", "short", "long"]
+        if not committed:
+            update = listener.settle(task, Hearing(text="", words=words, language="en"))
+            committed += [word.text for word in update.committed]
+            assert committed == (["clear"] if doubtful else [])
+    assert engine.asked == ["short", "long", "short", "long"]
 
 
 @pytest.mark.parametrize("heard_before", [True, False])

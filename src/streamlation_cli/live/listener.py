@@ -31,7 +31,7 @@ class Tuning:
 
     step_s: float = 0.45
     """New audio that is worth a decoding."""
-    beam_size: int = 3
+    beam_size: int = 5
     start_probability: float = 0.5
     stop_probability: float = 0.25
     padding_s: float = 0.4
@@ -167,8 +167,14 @@ class Listener:
             said=tuple(self._said),
             last=last,
             speech_end_s=self._speech_end / SAMPLE_RATE_HZ,
-            doubtful=any(self._doubts(word) for word in self._before),
+            doubtful=self._opens() or any(self._doubts(word) for word in self._before),
         )
+
+    def _opens(self) -> bool:
+        """Whether the next decoding may commit the utterance's first words."""
+        since = self._speech_start or 0
+        said = bool(self._said) and round(self._said[-1].end_s * SAMPLE_RATE_HZ) > since
+        return not said and self._end - since >= self.tuning.policy.settle_s * SAMPLE_RATE_HZ
 
     def _doubts(self, word: SpokenWord) -> bool:
         """Whether this word of the last hypothesis is due before long, and unsure."""
@@ -190,7 +196,7 @@ class Listener:
                 count = 0  # a decoder that is given silence makes something up, such as thanks for watching
             tail = self.tuning.policy.believable(tail[:count], self._before)
             count = len(tail)
-        elif since_s < self.tuning.policy.settle_s and not self._said:
+        elif since_s < self.tuning.policy.settle_s:
             count = 0
         else:
             waiting = self.tuning.patience if task.doubtful else 1.0

@@ -34,8 +34,8 @@ class Policy:
     """The last word of the hypothesis may still get an ending or its punctuation: it must have been there before."""
     guess: float = 0.4
     """A word below this probability that was heard once is a guess."""
-    settle_s: float = 1.0
-    """Audio that an utterance without context must have before anything of it is committed."""
+    settle_s: float = 1.3
+    """Audio that an utterance must have before anything of it is committed: its first words are the hardest to hear."""
 
     def commits(
         self, tail: Sequence[SpokenWord], before: Sequence[SpokenWord], edge_s: float, waiting: float = 1.0

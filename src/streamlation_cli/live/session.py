@@ -55,7 +55,7 @@ LOST_CONFIDENCE = 0.4
 
 PRESETS = {
     "latency": Tuning(
-        step_s=0.4, beam_size=1, context_s=5.0, policy=Policy(unsure_s=0.6, alone_s=1.1, last_s=0.3)
+        step_s=0.4, beam_size=1, context_s=5.0, policy=Policy(unsure_s=0.6, alone_s=1.1, last_s=0.3, settle_s=1.0)
     ),
     "balanced": Tuning(),
     "accuracy": Tuning(
