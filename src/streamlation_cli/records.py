@@ -96,7 +96,20 @@ class Header(Record, frozen=True, kw_only=True):
     language: str = ""
     """Spoken language as the user gave it; empty when it is to be detected."""
     target_language: str = ""
-    """Language that `translate` translates into; empty upstream of it."""
+    """Language that `translate` translates into, the last one where there are several; empty upstream of it."""
+    earlier_targets: tuple[str, ...] = ()
+    """Languages that the `translate` stages before the last translate into, in their order."""
+    dubbed: tuple[str, ...] = ()
+    """Languages that the `dub` stages speak, in their order; an empty one is yet to be detected."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every language that is translated into, in the order of the stages.
+
+        >>> Header("a", proto=1, source="x", target_language="es", earlier_targets=("pt",)).targets
+        ('pt', 'es')
+        """
+        return (*self.earlier_targets, self.target_language) if self.target_language else ()
 
 
 class Packet(Record, frozen=True, kw_only=True):
@@ -151,6 +164,7 @@ class Translation(Record, frozen=True, kw_only=True):
     """Translated text: one whole sentence, laid on the times of the words it translates."""
 
     id: str
+    """Unique in the session: `s1`, `s2` and so on, and of a second language `es-s1`, `es-s2`."""
     start_ms: int
     end_ms: int
     text: str
@@ -195,6 +209,8 @@ class Speech(Record, frozen=True, kw_only=True):
     """What is spoken where it is one of the translation's shorter `alternatives`."""
     speaker: str = ""
     """Who said it in the source, where that is known."""
+    language: str = ""
+    """Language that is spoken; empty in records from before there could be several, which speak the header's."""
     emitted_at: float | None = None
 
 

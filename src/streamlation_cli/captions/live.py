@@ -119,7 +119,7 @@ class LiveCaptioning(Captioning):
         self._now_ms = max(self._now_ms, media_now_ms(record, self._header) or 0)
         if isinstance(record, Header | Cue):
             yield from super().feed(record)
-        elif isinstance(record, Spoken):
+        elif isinstance(record, Spoken) and self._is_ours(record):
             if not self._to_stream:
                 yield record
             self._hear(record)
@@ -154,10 +154,6 @@ class LiveCaptioning(Captioning):
         yield Status(self._session, stage=STAGE, state=state, counters=counters)
 
     # Words in
-
-    def _shows(self, record: Spoken) -> bool:
-        """Whether the record is of the language that captions are made of."""
-        return isinstance(record, Transcript) == (self._text == "transcript")
 
     def _hear(self, record: Spoken) -> None:
         if self._shows(record):

@@ -50,12 +50,20 @@ class Captioning:
             case Header():
                 yield record
                 yield Status(self._session, stage=STAGE, state="running")
-            case Transcript() | Translation():
+            case Transcript() | Translation() if self._is_ours(record):
                 yield from self._spoken(record)
             case Cue():
                 yield from self._cue(record)
             case _:
                 yield record
+
+    def _is_ours(self, record: Transcript | Translation) -> bool:
+        """Whether it is not a translation into another language, which is another stage's."""
+        return isinstance(record, Transcript) or record.target_language == self._header.target_language
+
+    def _shows(self, record: Transcript | Translation) -> bool:
+        """Whether captions are made of its text."""
+        return isinstance(record, Transcript) == (self._text == "transcript") and self._is_ours(record)
 
     def _spoken(self, record: Transcript | Translation) -> Iterator[StreamRecord]:
         if not self._to_stream:
@@ -64,7 +72,7 @@ class Captioning:
             return
         if isinstance(record, Transcript) and self._windows is not None:
             self._windows.original(record)
-        if isinstance(record, Transcript) != (self._text == "transcript"):
+        if not self._shows(record):
             return
         utterance = utterance_of(record, self._header, bilingual=self._text == "both")
         if isinstance(record, Translation) and self._windows is not None:

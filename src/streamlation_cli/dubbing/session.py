@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ..artefacts import Targets
 from ..errors import Unavailable, UsageError
 from ..languages import primary
@@ -115,6 +117,8 @@ class Dubbing:
         self._header = header
         self._session = header.session
         self._options = options
+        self._language = header.target_language or header.language or ("" if options.from_ == "auto" else options.from_)
+        """What is spoken, where the record does not say it."""
         self._cast = cast
         self._waiting: Utterance | None = None
         self._free_ms = 0
@@ -133,14 +137,16 @@ class Dubbing:
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         """See `Handler`."""
-        yield record
         if isinstance(record, Header):
+            yield msgspec.structs.replace(record, dubbed=(*record.dubbed, self._language))
             yield Status(self._session, stage=STAGE, state="running")
             if record.target_language:
                 self._cast.speaker(record.target_language)  # a voice that is missing shows before any work is done
             for target in self._targets:
                 self._files.append(self._open(target.of(self._session)))
-        elif self._original is not None and _is_sound(record):
+            return
+        yield record
+        if self._original is not None and _is_sound(record):
             assert isinstance(record, Packet | Pcm)
             self._original.feed(record)
         elif self._speaks(record):
@@ -190,18 +196,13 @@ class Dubbing:
             )
 
     def _speaks(self, record: StreamRecord) -> bool:
-        wanted = Translation if self._header.target_language else Transcript
-        return isinstance(record, wanted) and record.final
+        target = self._header.target_language
+        if isinstance(record, Translation):  # those of other languages are another stage's
+            return record.final and record.target_language == target
+        return isinstance(record, Transcript) and record.final and not target
 
     def _utterance(self, record: Transcript | Translation) -> Utterance | None:
-        if isinstance(record, Translation):
-            language = record.target_language or self._header.target_language
-        else:
-            language = (
-                record.language
-                or self._header.language
-                or (self._options.from_ if self._options.from_ != "auto" else "")
-            )
+        language = (record.language if isinstance(record, Transcript) else "") or self._language
         found = phrases(record.text, record.start_ms, record.end_ms, record.words)
         if not found:
             return None
@@ -228,7 +229,7 @@ class Dubbing:
             self._session, id=utterance.id, start_ms=spoken.start_ms, end_ms=spoken.end_ms,
             sample_rate_hz=spoken.sample_rate_hz, voice=speaker.voice, data=spoken.samples.tobytes(),
             tempo=spoken.tempo, drift_ms=spoken.drift_ms, text=utterance.texts[spoken.wording] if spoken.wording else "",
-            speaker=utterance.speaker, emitted_at=time.time() if self._header.live else None,
+            speaker=utterance.speaker, language=utterance.language, emitted_at=time.time() if self._header.live else None,
         )  # fmt: skip
         self._report.spoken(speech, utterance.start_ms, utterance.end_ms)
         yield speech

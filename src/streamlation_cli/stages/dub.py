@@ -1,8 +1,9 @@
 """Speak translations on the source's times; write an audio track.
 
 Adds a `speech` record to each final translation (to each transcript where nothing was translated) and passes every
-record on. With `-o` the speech is also written as an audio track of the media's length that starts at media time 0,
-so that it can be muxed beside the picture.
+record on. It speaks the language of the last `translate` before it; translations into others are another `dub`'s. With `-o`
+the speech is also written as an audio track of the media's length that starts at media time 0, so that it can be muxed
+beside the picture.
 
 A sentence starts when its source does. Where the dub is longer it first takes the pause that follows, then is spoken
 faster (at most 1.35 times), then one of the translation's shorter `alternatives` is spoken, then it ends late, and later pauses

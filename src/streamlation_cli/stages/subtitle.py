@@ -1,9 +1,9 @@
 """Lays text out as readable captions and writes them as SRT, WebVTT, ASS, plain text or records.
 
-The text is the translations of a stream that has been translated, else its transcripts; --text says otherwise. `cue`
-records, as in a log, are written as they are. With no -o the captions go to standard output as --format says (srt). With
--o files the records pass through unchanged, so other stages can follow; `--format ndjson` puts `cue` records
-in the place of transcripts and translations.
+The text is the translations of a stream that has been translated, those of the last `translate` before it, else its
+transcripts; --text says otherwise. `cue` records, as in a log, are written as they are. With no -o the captions go to standard
+output as --format says (srt). With -o files the records pass through unchanged, so other stages can follow; `--format ndjson`
+puts `cue` records in the place of transcripts and of the last `translate`'s translations.
 
 A caption has at most --max-lines lines of --max-chars characters (East Asian wide characters count two), can be read at
 --max-cps characters a second, and stays --min-duration to --max-duration seconds. Text is never dropped to reach

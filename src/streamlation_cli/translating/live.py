@@ -239,7 +239,7 @@ class LiveTranslating(Translating):
         self._words = words[:stable]
         self._rev += 1
         return Translation(
-            self._header.session, id=f"s{self._number + 1}", start_ms=sentence.start_ms, end_ms=sentence.end_ms,
+            self._header.session, id=f"{self._ids}{self._number + 1}", start_ms=sentence.start_ms, end_ms=sentence.end_ms,
             text=text, final=False, rev=self._rev - 1, stable_words=stable, source_text=sentence.text,
             source_language=sentence.language, target_language=self._target, engine=engine, words=words,
             confidence=sentence.confidence, source_ids=sentence.source_ids, source_words=sentence.words,

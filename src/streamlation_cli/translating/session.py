@@ -152,6 +152,8 @@ class Translating:
             )
         )
         self._window: list[Sentence] = []
+        self._ids = f"{self._target}-s" if header.targets else "s"
+        """What the ids of its translations begin with: those of other languages have the same numbers."""
         self._number = 0
         self._translated = 0
         self._refused: set[str] = set()
@@ -159,7 +161,9 @@ class Translating:
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         if isinstance(record, Header):
-            yield msgspec.structs.replace(record, target_language=self._target)
+            if self._target in record.targets:
+                raise UsageError(f"session {record.session} is translated into {self._target} already")
+            yield msgspec.structs.replace(record, target_language=self._target, earlier_targets=record.targets)
             yield Status(record.session, stage="translate", state="running")
             known = self._language or record.language
             if known:
@@ -268,7 +272,7 @@ class Translating:
         source_words = sentence.words
         words: tuple[Word, ...] = source_words if engine == COPY else lay_out(worded.text, source_words)
         return Translation(
-            self._header.session, id=f"s{self._number}", start_ms=sentence.start_ms, end_ms=sentence.end_ms,
+            self._header.session, id=f"{self._ids}{self._number}", start_ms=sentence.start_ms, end_ms=sentence.end_ms,
             text=worded.text, final=True, source_text=sentence.text, source_language=sentence.language,
             target_language=self._target, engine=engine, cached=cached, confidence=sentence.confidence, words=words,
             source_ids=sentence.source_ids, source_words=source_words, glossary_misses=worded.misses,
