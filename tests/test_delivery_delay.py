@@ -82,7 +82,8 @@ def spoken(number: int, start_s: float, end_s: float, data: bytes = b"\0\0") -> 
 def session(wish_s: float = 0.0, stages: tuple[str, ...] = ("transcribe", "translate", "dub")) -> tuple[Delay, Clock]:
     """The delay of a session in which these stages work."""
     clock = Clock()
-    header = Header("s", proto=1, source="x", live=True, started_at=STARTED_AT)
+    target = "pt" if "translate" in stages else ""
+    header = Header("s", proto=1, source="x", live=True, started_at=STARTED_AT, target_language=target)
     delay = Delay(header, "mux", wish_s, clock=clock)
     for stage in stages:
         delay.see(Status("s", stage=stage, state="running"))

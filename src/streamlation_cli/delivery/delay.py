@@ -52,10 +52,11 @@ class Delay:
         self._wish_ms = round(wish_s * 1000)
         self._text = text
         self._clock = clock
-        self._product = ""
-        """The last stage upstream that makes something of what is said."""
-        self._open: dict[str, int] = {}
-        """What is not spoken or translated yet: by its id, when it starts."""
+        made = dict.fromkeys(header.targets, "translate") | dict.fromkeys(header.dubbed, "dub")
+        self._makers = made or {header.language: "transcribe"}
+        """Language → the last stage upstream that makes something in it of what is said."""
+        self._open: dict[str, dict[str, int]] = {language: {} for language in self._makers}
+        """What is not spoken or translated yet into each: by its id, when it starts."""
         self._ends: dict[str, int] = {}
         """Of the translations that may still be spoken, by their ids."""
         self._needs: deque[int] = deque(maxlen=_REMEMBERED)
@@ -88,8 +89,8 @@ class Delay:
     def see(self, record: StreamRecord) -> None:
         """Takes a record of the session, in the order they come."""
         match record:
-            case Status() if record.state == "running" and record.stage in _ORDER:
-                self._product = max(self._product or _ORDER[0], record.stage, key=_ORDER.index)
+            case Status(stage="dub", state="running") if not self._header.dubbed:
+                self._makers[next(reversed(self._makers))] = "dub"
             case Packet() if record.pts is not None:
                 end = (record.pts + record.duration) * record.time_base[0] * 1000 // record.time_base[1]
                 self._media(end)
@@ -151,22 +152,32 @@ class Delay:
         makes = (
             "dub" if isinstance(record, Speech) else "translate" if isinstance(record, Translation) else "transcribe"
         )
+        languages = self._languages_of(record)
         if not isinstance(record, Speech):
-            if record.text.strip():
-                self._open[record.id] = record.start_ms
-            else:
-                self._open.pop(record.id, None)
+            for language in languages:
+                if record.text.strip():
+                    self._open[language][record.id] = record.start_ms
+                else:
+                    self._open[language].pop(record.id, None)
             if not record.final:
                 return
             self._ends[record.id] = record.end_ms
             if len(self._ends) > _MOST_WAITING:
                 self._ends.pop(next(iter(self._ends)))
-        if makes == (self._product or makes):
-            # They come in the order they were said: what was said before and did not come will not.
-            end_ms = self._ends.get(record.id, record.start_ms)
-            self._open = {known: at for known, at in self._open.items() if at >= end_ms}
+        # They come in the order they were said: what was said before and did not come will not.
+        end_ms = self._ends.get(record.id, record.start_ms)
+        for language in languages:
+            if _ORDER.index(makes) >= _ORDER.index(self._makers[language]):
+                self._open[language] = {known: at for known, at in self._open[language].items() if at >= end_ms}
         if makes == "dub" or self._text:
             self._need(record.start_ms)
+
+    def _languages_of(self, record: Transcript | Translation | Speech) -> list[str]:
+        """What the record is a part of: a transcript of every language that is made of it."""
+        if isinstance(record, Transcript):
+            return list(self._makers)
+        language = record.language if isinstance(record, Speech) else record.target_language
+        return [language if language in self._makers else next(reversed(self._makers))]
 
     def _need(self, start_ms: int) -> None:
         """Something came that starts there."""
@@ -210,9 +221,10 @@ class Delay:
             return
         limit_ms = min(self._allowed_ms, self._delay_ms * _LONGER + _LONGER_MS)
         oldest_ms = self._newest_ms - limit_ms
-        for known in [known for known, at in self._open.items() if at < oldest_ms]:
-            del self._open[known]
-        waits_ms = min(self._open.values(), default=self._newest_ms)
+        for language, waiting in self._open.items():
+            self._open[language] = {known: at for known, at in waiting.items() if at >= oldest_ms}
+        starts = (at for waiting in self._open.values() for at in waiting.values())
+        waits_ms = min(starts, default=self._newest_ms)
         self.until_ms = max(self.until_ms, round(min(self._newest_ms - self._delay_ms, waits_ms)))
 
     def _status(self, detail: str) -> Status:

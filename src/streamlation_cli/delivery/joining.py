@@ -30,8 +30,9 @@ The caller decides how far: the newest media time less the delay that it holds. 
 
 `tracks` is empty until it is known what tracks there are: in a file when each stage upstream has shown what it makes (or at
 the end), in a live session at the first `settle`, from what the stages upstream announced (each says `status` running right
-after the header): video, original, `dub-LANG` where `dub` runs, `captions-LANG` for the spoken and the target language.
-It never changes afterwards, and no unit comes before it is known. A language that is not known then is empty (`captions-und`).
+after the header) and from the languages that the header names: video, `dub-LANG` for each that `dub` speaks, original,
+`captions-LANG` for each that is translated into and for the spoken one. It never changes afterwards, and no unit comes before it
+is known. A language that is not known then is empty (`captions-und`).
 """
 
 from __future__ import annotations
@@ -70,9 +71,6 @@ from .encoding import SoundEncoder
 from .lanes import CaptionLane, CopiedLane, DubLane, Lane, SoundLane
 from .settings import PresentationOptions
 from .tracks import Takes, Track, Unit
-
-_MOST_WAITING = 1000
-"""Texts whose language is remembered until they are spoken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +118,6 @@ class Joiner:
         self._live = live
         self._upstream: set[str] = set()
         """Stages that announced themselves."""
-        self._languages: dict[str, str] = {}
-        """Of the texts that may still be spoken, by their ids."""
         self._lanes: list[Lane] = []
         """Those of `tracks`, once these are known."""
         self._picture: pictures.EncodedPicture | None = None
@@ -129,12 +125,13 @@ class Joiner:
         self._video = self._video_lane()
         self._copied: CopiedLane | None = None
         self._encoded: OriginalSound | None = None
-        self._under: OriginalSound | None = None
-        """The original as the dubbed track has it under the voice."""
+        self._under: list[OriginalSound] = []
+        """The original as a dubbed track has it under its voice, one for each."""
         self._make_original()
         self._sound_came = False
         self._copied_on = True
         self._dubs: dict[str, DubLane] = {}
+        """By the languages that `dub` announced."""
         self._captions: dict[str, CaptionLane] = {}
         """By what they show: `source`, `cues`, or the language that was translated into."""
         self._reached_ms = 0
@@ -149,7 +146,7 @@ class Joiner:
             case Discontinuity() if record.audio is not None:
                 self._break(record, record.audio)
             case Pcm():
-                for sound in filter(None, (self._encoded, self._under)):
+                for sound in self._decoded():
                     sound.feed(record)
             case Transcript() | Translation() if record.final:
                 self._require_sound()
@@ -198,7 +195,7 @@ class Joiner:
         for lane in (self._video, self._copied, *self._dubs.values(), *self._lanes):
             if lane is not None:
                 lane.close()
-        for sound in filter(None, (self._encoded, self._under)):
+        for sound in self._decoded():
             sound.close()
 
     # Records in
@@ -233,7 +230,8 @@ class Joiner:
         if audio is None:
             return
         if self._settings.mix != "replace":
-            self._under = OriginalSound(audio, header.start_ms, header.end_ms)
+            voices = max(1, len(set(header.dubbed)))
+            self._under = [OriginalSound(audio, header.start_ms, header.end_ms) for _ in range(voices)]
         codec = streams.canonical(audio.codec)
         taken = self._takes.audio is None or codec in self._takes.audio
         if not (self._settings.copy_audio and taken and streams.can_copy(codec)):
@@ -258,12 +256,16 @@ class Joiner:
         self._sound_came = True
         if self._copied is not None and self._copied_on:
             self._copied.feed(packet)
-        for sound in filter(None, (self._encoded, self._under)):
+        for sound in self._decoded():
             sound.feed(packet)
+
+    def _decoded(self) -> list[OriginalSound]:
+        """The original, for each track it is decoded for."""
+        return [*self._under, self._encoded] if self._encoded is not None else self._under
 
     def _break(self, record: Discontinuity, audio: AudioStream) -> None:
         """The sound goes on in another format: it can be decoded, but no copied track can go on so."""
-        for sound in filter(None, (self._encoded, self._under)):
+        for sound in self._decoded():
             sound.feed(record)
         old = self._header.audio
         if self._copied is None or (old is not None and same_sound(audio, old)):
@@ -282,35 +284,40 @@ class Joiner:
             )
 
     def _text(self, record: Transcript | Translation) -> None:
-        language = (
-            record.target_language if isinstance(record, Translation) else record.language or self._header.language
-        )
-        self._languages[record.id] = language
-        if len(self._languages) > _MOST_WAITING:
-            self._languages.pop(next(iter(self._languages)))
-        if not self._takes.text:
+        if isinstance(record, Translation):
+            self._caption(record.target_language, record.target_language, record)
             return
-        if isinstance(record, Transcript):
-            self._caption_lane("source", language).feed(record)
-            if self._header.target_language and self._header.audio is None:
-                # A subtitle file's captions keep their places in translation.
-                self._caption_lane(self._header.target_language, self._header.target_language).feed(record, own=False)
-        else:
-            self._caption_lane(language, language).feed(record)
+        self._caption("source", record.language or self._header.language, record)
+        if self._header.audio is None:  # a subtitle file's captions keep their places in translation
+            for target in self._header.targets:
+                self._caption(target, target, record, own=False)
 
     def _cue(self, record: Cue) -> None:
-        if self._takes.text:
-            self._caption_lane("cues", record.language or self._header.target_language or self._header.language).feed(
-                record
+        self._caption("cues", record.language or self._header.target_language or self._header.language, record)
+
+    def _caption(self, shows: str, language: str, record: Transcript | Translation | Cue, *, own: bool = True) -> None:
+        if not self._takes.text:
+            return
+        if self.tracks and shows not in self._captions:
+            self.problem = (
+                f"{self._header.session}: captions in {language or 'another language'} came too late for a track"
             )
+            return
+        self._caption_lane(shows, language).feed(record, own=own)
 
     def _speak(self, record: Speech) -> None:
-        language = self._languages.get(record.id) or self._header.target_language or self._header.language
-        lane = self._dub_lane(language)
-        if lane is not None:
-            end_ms = lane.speak(record)
-            if not self._live:
-                lane.settle(end_ms)
+        header = self._header
+        language = record.language or header.target_language or header.language
+        # What was not translated is one track, whatever languages are detected in it.
+        untranslated = (name for name in self._announced_dubs() if name not in header.targets)
+        name = language if language in header.targets else next(untranslated, language)
+        if self.tracks and name not in self._dubs:
+            self.problem = f"{header.session}: speech in {language or 'another language'} came too late for a track"
+            return
+        lane = self._dub_lane(name, language)
+        end_ms = lane.speak(record)
+        if not self._live:
+            lane.settle(end_ms)
 
     # Tracks
 
@@ -329,46 +336,51 @@ class Joiner:
             lane = self._captions[shows] = CaptionLane(track, captioning, self.counters, header.start_ms)
         return lane
 
-    def _dub_lane(self, language: str) -> DubLane | None:
-        if language in self._dubs:
-            return self._dubs[language]
-        if self.tracks:  # it is too late for another track
-            return next(iter(self._dubs.values()), None)
-        if self._dubs and self._under is not None:
-            raise UsageError("two dubbed languages cannot be mixed with one original; say --mix replace")
-        encoder = SoundEncoder(
-            self._takes.encoder, 2, name=f"dub-{language or 'und'}", language=language,
-            title="Dubbed", default=not self._dubs, alike=self._under is None,
-        )  # fmt: skip
+    def _dub_lane(self, name: str, language: str) -> DubLane:
+        if name in self._dubs:
+            return self._dubs[name]
         settings = self._settings
+        under = self._under[len(self._dubs)] if self._under else None
+        encoder = SoundEncoder(
+            self._takes.encoder, 2, name=f"dub-{language or 'und'}", language=language, title="Dubbed", default=False,
+            alike=under is None,
+        )  # fmt: skip
         lane = DubLane(
-            encoder, self._under, self.counters, self._header.start_ms, mix=settings.mix, keep_side=settings.keep_side,
+            encoder, under, self.counters, self._header.start_ms, mix=settings.mix, keep_side=settings.keep_side,
             duck_db=settings.duck_db, live=self._live,
         )  # fmt: skip
-        self._dubs[language] = lane
+        self._dubs[name] = lane
         return lane
 
     def _all_shown(self) -> bool:
         """Whether each stage upstream has shown what it makes."""
-        if "dub" in self._upstream and not self._dubs:
+        if len(self._dubs) < len(self._announced_dubs()):
             return False
         texts = self._upstream & {"transcribe", "translate", "subtitle"} or self._header.audio is None
         if not self._takes.text or not texts:
             return bool(self._dubs)
         shown = {name for name, lane in self._captions.items() if lane.shown}
-        return "cues" in shown or ("source" in shown and (not self._header.target_language or len(shown) > 1))
+        missing = {*self._header.targets} - shown
+        # Cues stand for the text of one language.
+        return len(missing) < 2 if "cues" in shown else "source" in shown and not missing
+
+    def _announced_dubs(self) -> list[str]:
+        """The languages that `dub` announced, in the order of their tracks."""
+        header = self._header
+        before = [header.target_language or header.language] if "dub" in self._upstream else []
+        return list(dict.fromkeys(header.dubbed)) or before
 
     def _open(self, *, expected: bool) -> None:
         """Decides what tracks there are; `expected`: those too that have shown nothing yet but were announced."""
         header = self._header
-        target = header.target_language
+        announced = self._announced_dubs()
         if expected:
             if self._takes.text and self._upstream & {"transcribe", "translate"} and "cues" not in self._captions:
                 self._caption_lane("source", header.language)
-                if target:
+                for target in header.targets:
                     self._caption_lane(target, target)
-            if "dub" in self._upstream:
-                self._dub_lane(target or header.language)
+            for language in announced:
+                self._dub_lane(language, language)
         source = self._captions.get("source")
         spoken = header.language or (source.track.language if source else "")
         lanes: list[Lane] = []
@@ -376,11 +388,15 @@ class Joiner:
             if self._picture is not None:
                 self._video.track = self._picture.described(self._video.track)
             lanes.append(self._video)
-        lanes += self._dubs.values()
+        dubs = [self._dubs[name] for name in dict.fromkeys((*announced, *self._dubs)) if name in self._dubs]
+        for dub in dubs:
+            dub.track = dataclasses.replace(dub.track, default=dub is dubs[0])
+        lanes += dubs
         if (original := self._original_lane(spoken)) is not None:
             lanes.append(original)
-        captions = [lane for lane in self._captions.values() if lane.shown or expected]
-        captions.sort(key=lambda lane: lane is source)  # what was translated comes first
+        names = [name for name in dict.fromkeys((*header.targets, *self._captions)) if name != "source"]
+        found = [self._captions[name] for name in (*names, "source") if name in self._captions]
+        captions = [lane for lane in found if lane.shown or expected]
         for lane in captions:
             default = not self._dubs and lane is captions[0] and lane is not source
             lane.track = dataclasses.replace(lane.track, default=default)

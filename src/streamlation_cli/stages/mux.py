@@ -5,10 +5,11 @@ stream goes to standard output, as --format says. Every record passes on.
 
 The picture is copied, and so is the original sound where the file's format takes it; else that is encoded (AAC, in WebM
 Opus). A picture that the format does not take is refused, unless --video-codec h264 asks to encode it anew. The dubbed voice is
-a track of its own and plays unless the viewer chooses the original, which is the second one; --mix says what is heard under the
-voice. Each language that the records carry is a caption track: mov_text in MP4, SubRip in Matroska (--captions ass for ASS),
-WebVTT in WebM. A translation without a dubbed track is shown from the start, other captions when they are switched on. An input
-without a picture gives a file without one.
+a track of its own and plays unless the viewer chooses the original, which follows it; with voices in several languages
+(`translate --to pt | dub | translate --to es | dub`) the first one plays. --mix says what is heard under each voice. Each
+language that the records carry is a caption track: mov_text in MP4, SubRip in Matroska (--captions ass for ASS), WebVTT in WebM.
+A translation without a dubbed track is shown from the start, other captions when they are switched on. An input without a
+picture gives a file without one.
 
 The records must hold the packets: `ingest --video` has those of the picture, `normalize --keep-packets` keeps those of the
 sound; `run -o talk.pt.mp4` sees to both.
