@@ -61,6 +61,20 @@ def test_the_original_its_translation_and_how_late_they_are(columns: int) -> Non
     assert "\x1b[?25h" in terminal.written, "the cursor is back"
 
 
+def test_each_language_has_its_rows() -> None:
+    french, spanish = (translate.Options(to=to, engine="stub", live=True, no_cache=True) for to in ("fr", "es"))
+    records = translate.stage(spanish)(translate.stage(french)([header(), heard("Good day.", final=True), Eos("a")]))
+    with OnTerminal(["subtitle", "--live"]) as terminal:
+        terminal.send(b"".join(livestream.encoded(records)))
+        assert terminal.finish() == 0
+        rows = terminal.screen.text.splitlines()
+    assert [row.split() for row in rows[1:4]] == [
+        ["en", "Good", "day."],
+        ["fr", "Bon", "jour."],
+        ["es", "Bueno", "día."],
+    ]
+
+
 def test_a_narrower_frame_than_the_terminal_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     with OnTerminal(["subtitle", "--live"], columns=132) as terminal:

@@ -16,6 +16,7 @@ import contextlib
 import io
 import os
 import threading
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -83,7 +84,8 @@ class _Session:
     header: Header
     at_ms: int = 0
     said: _Text = field(default_factory=_Text)
-    translated: _Text = field(default_factory=_Text)
+    translated: defaultdict[str, _Text] = field(default_factory=lambda: defaultdict(_Text))
+    """By language."""
     states: dict[str, str] = field(default_factory=dict)
     lags_ms: dict[str, int] = field(default_factory=dict)
     p95_ms: dict[str, int] = field(default_factory=dict)
@@ -98,7 +100,7 @@ class _Session:
                 self.said.hear(record, record.language or self.header.language)
                 self._note_lag(record)
             case Translation():
-                self.translated.hear(record, record.target_language)
+                self.translated[record.target_language].hear(record, record.target_language)
                 self._note_lag(record)
             case Cue():
                 self._note_lag(record)
@@ -198,7 +200,8 @@ def _frame(session: _Session, columns: int, console: Console) -> list[Text]:
     name = session.header.session
     left = f"{'■' if session.over else '●'} {name}"[: max(8, columns - len(right) - 2)]
     frame = [Text.assemble((left, "bold"), " " * max(1, columns - len(left) - len(right)), (right, "cyan"))]
-    for text, style in ((session.said, ""), (session.translated, "bold")):
+    languages = dict.fromkeys((*session.header.targets, *session.translated))
+    for text, style in ((session.said, ""), *((session.translated[language], "bold") for language in languages)):
         frame += _rows(text, style, columns, console)
     frame.append(_stages(session, columns))
     if session.event:
