@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -118,7 +118,18 @@ def _parameters(field: str, flag: Flag) -> list[click.Parameter]:
     )
     # 0 and nothing stand for "by the preset" or "none", which the flag's own words say.
     shown = f"{flag.help} [{flag.default}]" if flag.default not in (None, "", 0, ()) else flag.help
+    if flag.once:
+        return [click.Option([*names, field], multiple=True, callback=_only_one(flag), metavar=metavar, help=shown)]
     return [click.Option([*names, field], multiple=flag.repeatable, default=None, metavar=metavar, help=shown)]
+
+
+def _only_one(flag: Flag) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], str | None]:
+    def value(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> str | None:
+        if len(given) > 1:
+            raise click.UsageError(f"{flag.name} {f' {flag.name} '.join(given)}: {flag.once}")
+        return given[0] if given else None
+
+    return value
 
 
 def _run_verb(verb: Verb, given: dict[str, Any], common: dict[str, Any]) -> int:

@@ -43,6 +43,8 @@ class Flag:
     """Another verb's flag of this name means something else, so only `STREAMLATION_VERB_FLAG` and the profile's `[verb]` set it."""
     rare: bool = False
     """Shown after the others."""
+    once: str = ""
+    """Why it is refused twice; empty where the last one holds."""
     kind: type = str
     default: Any = None
 
@@ -61,6 +63,7 @@ def option(
     shared: bool = False,
     own: bool = False,
     rare: bool = False,
+    once: str = "",
     kind: type | None = None,
 ) -> T:
     """A dataclass field with a flag; the value's type follows the default's unless `kind` says otherwise.
@@ -69,7 +72,7 @@ def option(
     """
     flag = Flag(
         name=name, short=short, help=help, metavar=metavar, choices=choices, minimum=minimum, maximum=maximum,
-        repeatable=repeatable, shared=shared, own=own, rare=rare, default=default,
+        repeatable=repeatable, shared=shared, own=own, rare=rare, once=once, default=default,
         kind=kind or (str if default is None or repeatable else type(default)),
     )  # fmt: skip
     return dataclasses.field(default=default, metadata={"flag": flag})

@@ -10,6 +10,9 @@ records with `final: false`, whose first `stable_words` words are committed and 
 end makes it final, once, under the same `id`. A stage that falls behind leaves out such drafts, never a sentence; its
 status counts them (`drafts`, `drafts_skipped`).
 
+A stage translates into one language. Another `translate` further down the pipe translates the same transcripts into another: the stages
+after it work on that one and pass the first one's records on.
+
 Engines: `firefox` reads Firefox Translations models, `ct2` reads CTranslate2 models of the OPUS-MT, NLLB and M2M-100
 kinds, `stub` is for tests. `auto` takes the first of firefox and ct2 that has a model of the pair, else goes through
 English with any two. `--pairs` lists what is installed.
@@ -49,7 +52,10 @@ from ..sessions import Stage, by_session
 class Options(StubOptions):
     """See the flags' help."""
 
-    to: str = option("--to", "", metavar="LANG", shared=True, help="language to translate into")
+    to: str = option(
+        "--to", "", metavar="LANG", shared=True, help="language to translate into",
+        once="one at a time; several are stages in a pipe: … | translate --to pt | dub | translate --to es | dub | mux -o talk.mkv",
+    )  # fmt: skip
     from_: str = option("--from", "auto", metavar="LANG", shared=True, help="spoken language, or auto to detect it")
     engine: str = option("--engine", "auto", metavar="NAME", help="auto, firefox, ct2 or stub")
     model: str = option(
