@@ -105,6 +105,23 @@ def test_a_growing_sentence_is_translated_before_it_ends() -> None:
     assert_promises_kept(out)
 
 
+def test_what_was_heard_is_translated_as_a_sentence_that_ends_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    draft = Work.draft
+    monkeypatch.setattr(Work, "draft", lambda work, texts, *to: asked.append(texts) or draft(work, texts, *to))
+    told = ["the boat left,", "the boat left, early", "the boat left, early?"]
+    out = run(
+        [header(), *(heard(text, 3, rev=rev) for rev, text in enumerate(told)), heard(told[-1], rev=9, final=True)]
+    )
+    assert asked == [
+        ["the boat left.", "the boat.", "the."],
+        ["the boat left, early.", "the boat left.", "the boat."],
+        ["the boat left, early?", "the boat left.", "the boat."],
+    ]
+    drafts = [record.text for record in translations(out) if not record.final]
+    assert drafts == ["el barco salió", "el barco salió, temprano", "el barco salió, temprano?"]
+
+
 def test_the_transcript_passes_before_its_translation() -> None:
     out = run([header(), heard("The boat left.", final=True), Eos("a")])
     kinds = [type(record) for record in out]

@@ -7,17 +7,19 @@ transcript, rev 7:  [We went to the house. It was │ late an]     committed wor
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..errors import TryAgain
 from ..lag import Lag, media_now_ms
+from ..languages import primary
 from ..records import Discontinuity, Eos, Error, Header, StreamRecord, Transcript, Translation, Word
+from ..seams import UNSPACED
 from . import wording
 from .growing import Growing, Policy
-from .sentences import TERMINALS, Sentence, Token, committed_length, tokens_of
+from .sentences import CLAUSE_MARKS, TERMINALS, Sentence, Token, committed_length, tokens_of
 from .session import COPY, Translating, Work
 from .wordtimes import lay_out
 
@@ -200,13 +202,13 @@ class LiveTranslating(Translating):
             if not self._joiner.held.tokens:
                 shorter = []  # all of it may yet turn out to be a noise: nothing is committed
             parts = [sentence.tokens, *(sentence.tokens[:count] for count in shorter if count > 0)]
-            texts = [_text(part) for part in parts]
+            texts = [_closed(part, sentence.language) for part in parts]
             try:
                 made = self._work.draft(texts, sentence.language, self._target, chain)
             except TryAgain:
                 self._counters["drafts_skipped"] += 1
                 return
-            self._growing.hear([_open_ended(text, wording) for text, wording in zip(texts, made, strict=True)])
+            self._growing.hear([_open_ended(part, text) for part, text in zip(parts, made, strict=True)])
         self._counters["drafts"] += 1
         self._draft_of = sentence, COPY if chain is None else chain.name
         yield from self._say(media_now_ms(transcript, self._header))
@@ -255,10 +257,14 @@ class LiveTranslating(Translating):
         return delay_s - self._quickest_s > BEHIND_S
 
 
-def _text(tokens: tuple[Token, ...]) -> str:
-    return Sentence(tokens=tokens, language="", speaker="").text
+def _closed(tokens: Sequence[Token], language: str) -> str:
+    """Words as a sentence that ends with them, for what engines make of one without an end is less like what it becomes."""
+    text = Sentence(tokens=tuple(tokens), language=language, speaker="").text
+    if text[-1] in TERMINALS:
+        return text
+    return text.rstrip("".join((" ", *CLAUSE_MARKS))) + ("。" if primary(language) in UNSPACED else ".")
 
 
-def _open_ended(source: str, translation: str) -> str:
-    """A translation without the full stop that engines put after a sentence that has none yet."""
-    return translation if source[-1] in TERMINALS else translation.rstrip(TERMINALS)
+def _open_ended(tokens: Sequence[Token], translation: str) -> str:
+    """A translation of `_closed` words without the full stop that they do not have."""
+    return translation if tokens[-1].text[-1] in TERMINALS else translation.rstrip(TERMINALS)

@@ -19,7 +19,7 @@ from ..records import Transcript, Word
 TERMINALS = ".!?…。！？؟।॥։።｡‼⁇⁈⁉"
 _CLOSERS = "\"'”’»›)]}）】」』〉》*_♪♫"
 _OPENERS = "\"'“‘„«‹([{（【「『〈《¿¡-–—*_♪♫"
-_CLAUSE_MARKS = (";:；：—–", ",，、،")
+CLAUSE_MARKS = (";:；：—–", ",，、،")
 """Marks that a long sentence is best cut after: the strong ones, then the weak ones."""
 
 _ENDING = re.compile(rf"([{re.escape(TERMINALS)}]+)[{re.escape(_CLOSERS)}\s]*$")
@@ -260,7 +260,7 @@ class Joiner:
     def _apart(self, first: Token) -> bool:
         """Whether the pause before the next utterance ends an unfinished sentence."""
         pause_ms = first.start_ms - self._tokens[-1].end_ms
-        continues = _is_lower(first.text) or self._tokens[-1].text[-1] in "".join(_CLAUSE_MARKS)
+        continues = _is_lower(first.text) or self._tokens[-1].text[-1] in "".join(CLAUSE_MARKS)
         return pause_ms > (self._bounds.max_pause_ms if continues else self._bounds.max_pause_ms * _CAPITAL_PAUSE)
 
     def _known_whole(self) -> bool:
@@ -301,9 +301,9 @@ def best_cut(tokens: Sequence[Token]) -> int:
         score = share * 0.5 + pause_ms / 500
         if before.source_id != after.source_id or "\n" in after.glue:
             score += 0.5  # where a subtitle file without punctuation begins a cue, a phrase often begins too
-        if mark in TERMINALS or mark in _CLAUSE_MARKS[0]:
+        if mark in TERMINALS or mark in CLAUSE_MARKS[0]:
             score += 3
-        elif mark in _CLAUSE_MARKS[1]:
+        elif mark in CLAUSE_MARKS[1]:
             score += 2
         if score >= best_score:
             best, best_score = index, score
@@ -316,7 +316,7 @@ def best_cut_of_text(text: str) -> int:
     >>> "one, two three"[:best_cut_of_text("one, two three")]
     'one,'
     """
-    for pattern in (rf"[{re.escape(TERMINALS + _CLAUSE_MARKS[0])}]\s", rf"[{re.escape(_CLAUSE_MARKS[1])}]\s?", r"\s"):
+    for pattern in (rf"[{re.escape(TERMINALS + CLAUSE_MARKS[0])}]\s", rf"[{re.escape(CLAUSE_MARKS[1])}]\s?", r"\s"):
         cuts = [match.start() + 1 for match in re.finditer(pattern, text)]
         late = [cut for cut in cuts if cut > len(text) / 4]
         if late:
