@@ -90,7 +90,7 @@ class Delay:
         """Takes a record of the session, in the order they come."""
         match record:
             case Status(stage="dub", state="running") if not self._header.dubbed:
-                self._makers[next(reversed(self._makers))] = "dub"
+                self._makers[next(reversed(self._makers))] = "dub"  # headers did not always name what is dubbed
             case Packet() if record.pts is not None:
                 end = (record.pts + record.duration) * record.time_base[0] * 1000 // record.time_base[1]
                 self._media(end)
