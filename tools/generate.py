@@ -6,11 +6,13 @@ python tools/generate.py --check    says what is out of date and exits 1
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -48,7 +50,17 @@ def schemas() -> Iterator[tuple[str, str]]:
 
 def _schema(kind: object) -> str:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_without_indents(schema), indent=2, ensure_ascii=False) + "\n"
+
+
+def _without_indents(node: Any) -> Any:
+    """The schema with docstrings as msgspec writes them from version 0.23 on, whatever the version."""
+    if isinstance(node, dict):
+        return {
+            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else _without_indents(value)
+            for key, value in node.items()
+        }
+    return [_without_indents(one) for one in node] if isinstance(node, list) else node
 
 
 def man_pages() -> Iterator[tuple[str, str]]:
