@@ -6,6 +6,7 @@ import itertools
 import json
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -214,13 +215,16 @@ def test_text_in_the_target_language_is_copied_as_it_is_committed() -> None:
     assert (final.text, final.engine) == ("hola mundo.", "copy")
 
 
-def test_a_sentence_too_long_is_cut_and_said_once() -> None:
-    text = " ".join(f"w{number}" for number in range(90))
-    told = text.split()
+@pytest.mark.parametrize("mark", ["", ","])
+def test_a_sentence_too_long_is_cut_and_said_once(mark: str) -> None:
+    """It may be cut far back, at a comma, when more of its translation was committed."""
+    told = [f"w{number}{mark if number % 25 == 24 else ''}" for number in range(90)]
+    text = " ".join(told)
     revisions = [heard(" ".join(told[: n + 3]), n, rev=n) for n in range(87)]
     out = run([header(), *revisions, heard(text, rev=99, final=True), Eos("a")], preset="latency")
-    said = [word for record in finals(out) for word in record.text.split()]
-    assert said == told
+    said = [word for record in finals(out) for word in record.words]
+    assert [word.text for word in said] == told
+    assert all(one.start_ms <= other.start_ms for one, other in pairwise(said))
     assert len(finals(out)) >= 2
     assert_promises_kept(out)
 

@@ -58,8 +58,12 @@ class LiveTranslating(Translating):
         self._growing = Growing(self._policy, self._target)
         self._words: tuple[Word, ...] = ()
         """The draft's committed words; their times do not change either."""
+        self._floor_ms = 0
+        """Where the words end that an earlier sentence has said of this one."""
         self._rev = 0
         self._drafted: tuple[Token, ...] = ()
+        self._farthest = 0
+        """How many words the longest draft of the sentence translated; one that grows too long is cut before it ends."""
         self._draft_of: tuple[Sentence, str] | None = None
         """The sentence of the last draft and its engine."""
         self._shown = ("", 0)
@@ -153,23 +157,23 @@ class LiveTranslating(Translating):
 
     def _record(self, sentence: Sentence, worded: wording.Worded, cached: bool, engine: str) -> Translation:
         """The final translation of a sentence: begins with the words that its drafts committed."""
-        cut = len(self._drafted) > len(sentence.tokens) and sentence.text[-1] not in TERMINALS
+        cut = self._farthest > len(sentence.tokens) and sentence.text[-1] not in TERMINALS
         text, surplus = self._growing.finish(worded.text, cut=cut)
         self._counters["finals_fitted"] += text != worded.text
         record = super()._record(sentence, wording.Worded(text, worded.misses), cached, engine)
         self._lag.emitted(sentence.end_ms)
         record = msgspec.structs.replace(record, rev=self._rev, words=self._timed(text, sentence, engine))
         self._growing = Growing(self._policy, self._target, surplus)
-        self._words, self._rev, self._drafted, self._shown, self._draft_of = (), 0, (), ("", 0), None
+        self._floor_ms = record.words[-1].end_ms if surplus and record.words else 0
+        self._words, self._rev, self._shown, self._draft_of = (), 0, ("", 0), None
+        self._drafted, self._farthest = (), 0
         return record
 
     def _timed(self, text: str, sentence: Sentence, engine: str) -> tuple[Word, ...]:
         """The words of `text` on the source's times; those committed keep theirs."""
         kept = self._words
         laid = sentence.words if engine == COPY and text == sentence.text else lay_out(text, sentence.words)
-        if not kept:
-            return laid
-        words, floor_ms = list(kept), kept[-1].end_ms
+        words, floor_ms = list(kept), kept[-1].end_ms if kept else self._floor_ms
         for word in laid[len(kept) :]:
             start_ms = max(word.start_ms, floor_ms)
             floor_ms = max(word.end_ms, start_ms)
@@ -194,6 +198,7 @@ class LiveTranslating(Translating):
         if chain is None and not self._is_copy(sentence.language):
             return
         self._drafted = sentence.tokens
+        self._farthest = max(self._farthest, len(sentence.tokens))
         if chain is None:
             committed = sum(a == b for a, b in zip(self._joiner.held.tokens, sentence.tokens, strict=False))
             self._growing.agree(sentence.text, committed)
@@ -232,7 +237,7 @@ class LiveTranslating(Translating):
         if self._draft_of is not None and self._shown[0] and not self._shown[1]:
             (sentence, engine), self._draft_of = self._draft_of, None
             self._growing = Growing(self._policy, self._target)
-            self._drafted, self._shown = (), ("", 0)
+            self._drafted, self._farthest, self._shown = (), 0, ("", 0)
             yield self._draft_record(sentence, "", 0, engine)
 
     def _draft_record(self, sentence: Sentence, text: str, stable: int, engine: str) -> Translation:
