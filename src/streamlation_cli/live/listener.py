@@ -72,7 +72,7 @@ class Task:
     """The utterance is over."""
     speech_end_s: float
     doubtful: bool = False
-    """A word is about to be committed that the last hypothesis was not sure of."""
+    """Words that are hard to hear may be committed now: an utterance's first, or some that the last hypothesis was not sure of."""
 
     def told(self) -> tuple[SpokenWord, ...]:
         """The committed words on the audio's own clock."""
