@@ -6,6 +6,7 @@ in a Matroska file without content, a few hundred bytes in memory, and that is o
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from fractions import Fraction
@@ -86,6 +87,9 @@ def add_copied(container: OutputContainer, track: Track) -> Stream:
     return stream  # type: ignore[no-any-return]
 
 
+_fraction = functools.lru_cache(Fraction)
+
+
 def packet_of(unit: Unit, stream: Stream) -> av.Packet[Any]:
     """A video or audio unit as a packet of `stream`."""
     import av
@@ -93,7 +97,7 @@ def packet_of(unit: Unit, stream: Stream) -> av.Packet[Any]:
 
     packet: Any = av.Packet(unit.data)
     packet.stream = stream
-    packet.time_base = Fraction(*unit.track.time_base)
+    packet.time_base = _fraction(*unit.track.time_base)
     packet.pts, packet.dts, packet.duration = unit.pts, unit.dts, unit.duration
     packet.is_keyframe = unit.keyframe
     if unit.skip_samples is not None:
