@@ -323,11 +323,11 @@ def main() -> int:
                     f"{'reached' if row.reached else 'MISSED ':7}  {row.what:48}  {row.measured:34}  {row.must_reach}",
                     flush=True,
                 )
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(
-            json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False) + "\n", "utf-8"
-        )
+            if arguments.json is not None:  # each time: what comes next may fail
+                arguments.json.parent.mkdir(parents=True, exist_ok=True)
+                arguments.json.write_text(
+                    json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False) + "\n", "utf-8"
+                )
     return 0
 
 

@@ -141,8 +141,8 @@ def by_third(samples: Sequence[Sample], length_ms: float) -> list[float]:
 def figures(folder: Path, audio: Path, hours: float = 3) -> dict[str, Any]:
     """`growth` of the file's and of the packager's process, their memory by thirds, and the speed, times real time."""
     records = minute(folder, audio)
-    (folder / "live").mkdir()
-    takers = {"file": Taking(folder / "long.mp4"), "packager": Taking(folder / "live" / "long.m3u8")}
+    (folder / "replayed").mkdir()
+    takers = {"file": Taking(folder / "long.mp4"), "packager": Taking(folder / "replayed" / "long.m3u8")}
     turns = round(hours * _HOUR_MS / _PERIOD_MS)
     begun_s = time.perf_counter()
     for number, line in enumerate(replay(records, turns)):
