@@ -271,6 +271,18 @@ def test_several_sessions_are_chosen_from(browser: Browser, served: Serving) -> 
         assert page.url.endswith("#one")
 
 
+def test_of_two_languages_the_first_is_shown_whichever_comes_first(browser: Browser, served: Serving) -> None:
+    """It is the one whose voice is heard."""
+    spanish = translated("Dos.", "Two.") | {"id": "es-s1", "target_language": "es"}
+    served.say(header(**(LIVE | {"target_language": "es", "earlier_targets": ["pt"]})), said("Two."), spanish)
+    with page_of(browser, served.address) as page:
+        expect(page.locator("#first")).to_have_text("Dos.")
+        served.say(translated("Dois.", "Two."))
+        expect(page.locator("#first")).to_have_text("Dois.")
+        choices = page.locator("#language option").all_inner_texts()
+        assert choices[::2] == ["Portuguese and original", "Spanish and original", "English (original)"]
+
+
 def test_who_has_control_pauses_for_everyone(browser: Browser, served: Serving) -> None:
     talk(served)
     with page_of(browser, served.address) as viewer, page_of(browser, served.control) as holder:

@@ -193,11 +193,9 @@ class Delay:
         late_ms = self.until_ms - start_ms
         if late_ms > 0 and start_ms >= self._first_ms:
             self.counters["breaches"] += 1
-            self._late = self._change(
-                self._late,
-                True,
-                f"speech or captions came {late_ms / 1000:.1f} s too late: what they need exceeds {self._goal}",
-            )
+            late = f"{late_ms / 1000:.1f} s" if late_ms >= 1000 else f"{late_ms} ms"
+            detail = f"speech or captions came {late} too late: what they need exceeds {self._goal}"
+            self._late = self._change(self._late, True, detail)
         elif wanted_ms <= self._allowed_ms:
             self._late = self._change(self._late, False, "speech and captions are in time again")
 

@@ -165,14 +165,13 @@ class Page {
 
   // The captions there are to choose from: each language, and a translation with the original under it.
   offer() {
-    const streams = this.session?.texts.streams ?? new Map();
+    const texts = this.session?.texts;
+    const streams = texts?.streams ?? new Map();
     const original = streams.get("original");
     const choices = [];
-    for (const [key, stream] of streams) {
-      if (stream.kind === "translation") {
-        if (original) { choices.push([`${key}+original`, `${nameOf(stream.language)} and original`]); }
-        choices.push([key, nameOf(stream.language)]);
-      }
+    for (const [key, stream] of texts?.translations() ?? []) {
+      if (original) { choices.push([`${key}+original`, `${nameOf(stream.language)} and original`]); }
+      choices.push([key, nameOf(stream.language)]);
     }
     if (original) { choices.push(["original", `${nameOf(original.language)} (original)`]); }
     if (streams.has("captions") && !choices.length) { choices.push(["captions", nameOf(streams.get("captions").language)]); }

@@ -61,6 +61,13 @@ export class Texts {
   constructor() {
     this.streams = new Map();  // "original", "to:pt" …, "captions"
     this.cue = null;  // the caption on screen, as records say it
+    this.targets = [];  // the languages that are translated into, in the order of the stages
+  }
+
+  // The streams of translations, in the order of the dubbed voices.
+  translations() {
+    const place = ([, stream]) => this.targets.indexOf(stream.language);
+    return [...this.streams].filter(([, stream]) => stream.kind === "translation").sort((one, other) => place(one) - place(other));
   }
 
   of(key, kind, language) {
@@ -72,6 +79,7 @@ export class Texts {
 
   // Takes a record; returns the key of the stream that has changed, if one has.
   see(record) {
+    if (record.type === "header") { this.targets = [...(record.earlier_targets ?? []), record.target_language]; }
     if (record.type === "transcript") {
       this.of("original", "original", record.language).hear(record, record.language ?? "");
       return "original";
