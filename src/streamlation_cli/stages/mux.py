@@ -19,7 +19,7 @@ goes, and late enough that the dubbed voice and the captions are in their places
 turn out to need. With several sounds NAME.LANGUAGE.m3u8 offers each alone, for devices that cannot choose.
 
 A file is written as `NAME.part` and renamed when it is whole. Packets wait for the words that were said in them in a temporary
-file (TMPDIR), so memory does not grow with the length.
+file (TMPDIR), so memory does not grow with the length; only the index of an MP4 does, by about 35 MiB an hour.
 
 Examples:
 
