@@ -153,3 +153,38 @@ def test_types_are_ones_the_engine_supports() -> None:
     assert hardware.compute_type("cpu") in hardware.compute_types("cpu")
     assert hardware.compute_types("nonsense") == ()
     assert hardware.compute_type("nonsense") == "default"
+
+
+@pytest.mark.parametrize(
+    ("features", "wheel", "given", "isa"),
+    [
+        (("avx512f", "avx512_vnni"), "Tag: cp311-cp311-manylinux_2_28_x86_64", None, "AVX512"),
+        (("avx512f", "avx512_vnni"), "Tag: cp311-cp311-manylinux_2_28_x86_64", "AVX2", "AVX2"),
+        (("avx512f",), "Tag: cp311-cp311-manylinux_2_28_x86_64", None, None),  # its clock would suffer
+        (
+            ("avx512f", "avx512_vnni"),
+            "Tag: cp311-cp311-linux_x86_64",
+            None,
+            None,
+        ),  # nobody knows what was built into it
+    ],
+)
+def test_avx512_is_used_where_it_is_no_loss(
+    features: tuple[str, ...],
+    wheel: str,
+    given: str | None,
+    isa: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "ctranslate2-4.0.dist-info").mkdir()
+    (tmp_path / "ctranslate2-4.0.dist-info" / "METADATA").write_text("Name: ctranslate2\nVersion: 4.0\n")
+    (tmp_path / "ctranslate2-4.0.dist-info" / "WHEEL").write_text(wheel + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    processor = hardware.Cpu(model="", architecture="x86_64", logical_cores=2, usable_cores=2, features=features)
+    monkeypatch.setattr(hardware, "cpu", lambda: processor)
+    monkeypatch.setenv("CT2_FORCE_CPU_ISA", given or "")
+    if given is None:
+        monkeypatch.delenv("CT2_FORCE_CPU_ISA")
+    hardware.allow_avx512.__wrapped__()
+    assert os.environ.get("CT2_FORCE_CPU_ISA") == isa

@@ -198,10 +198,12 @@ class _Weights:
     """A loaded model, shared by its directions."""
 
     def __init__(self, folder: Path, device: str, compute_type: str, threads: int) -> None:
+        from ..models import hardware
+        from ..models.checksum import remembered_sha256_of
+
+        hardware.allow_avx512()
         with needs_extra("engine ct2"):
             import ctranslate2
-
-        from ..models.checksum import remembered_sha256_of
 
         try:
             self.translator = ctranslate2.Translator(

@@ -20,6 +20,7 @@ from ..models import hardware
 from . import SILENCE_S, Decoding, Hearing, Recognition, Samples, SpokenWord, needs_extra
 from .mel import HOP, SAMPLE_RATE_HZ, MelSpectrogram
 
+hardware.allow_avx512()
 with needs_extra("the whisper engine"):
     import ctranslate2
 
