@@ -335,20 +335,26 @@ def test_an_unsure_word_waits_longer_and_holds_up_those_behind_it() -> None:
 texts = st.lists(st.sampled_from(["a", "b", "the", "end.", "so,"]), max_size=8)
 
 
-@given(st.lists(st.tuples(texts, texts, st.booleans(), st.sampled_from(["", ".", ","])), max_size=12))
-def test_no_update_breaks_a_promise(updates: list[tuple[list[str], list[str], bool, str]]) -> None:
+@given(
+    st.lists(st.tuples(texts, texts, st.booleans(), st.sampled_from(["", ".", ","])), max_size=12),
+    st.sampled_from([0.3, 1.5]),
+)
+def test_no_update_breaks_a_promise(updates: list[tuple[list[str], list[str], bool, str]], word_s: float) -> None:
+    """Slow words make sentences that must be cut."""
     writer = Transcripts("s", Lag(Header("s", proto=1, source="test"), "transcribe"))
     records: list[Transcript] = []
     committed: list[str] = []
     at_s = 0.0
     for fresh, volatile, last, mark in [*updates, ([], [], True, "")]:
-        words = tuple(word(text, at_s + i * 0.3, at_s + i * 0.3 + 0.3) for i, text in enumerate([*fresh, *volatile]))
+        words = tuple(
+            word(text, at_s + i * word_s, at_s + (i + 1) * word_s) for i, text in enumerate([*fresh, *volatile])
+        )
         update = Update(
             committed=words[: len(fresh)], volatile=words[len(fresh) :], mark=mark, last=last, language="en"
         )
         records += writer.write(update, 0)
         committed += fresh
-        at_s += 0.3 * len(fresh)
+        at_s += word_s * len(fresh)
     promises.check(records)
     assert promises.final_text(records).split() == committed
 
@@ -362,6 +368,25 @@ def test_a_sentence_without_an_end_is_cut() -> None:
     assert [record.final for record in records] == [True, False]
     assert len(records[0].words) == 21, "at its longest pause"
     assert records[0].end_ms - records[0].start_ms < LONGEST_MS
+
+
+@pytest.mark.parametrize(
+    ("mark_at", "longest_pause_at", "cut_at"),
+    [(26, None, 27), (None, 25, 25), (None, None, 30), (10, 10, 29)],
+    ids=["behind a clause", "at a pause", "where it has grown too long", "but not so early"],
+)
+def test_a_cut_takes_no_committed_word_back(mark_at: int | None, longest_pause_at: int | None, cut_at: int) -> None:
+    """Each word was shown as committed before the next one came, so a cut can only be behind the last of them."""
+    writer = Transcripts("s", Lag(Header("s", proto=1, source="test"), "transcribe"))
+    records: list[Transcript] = []
+    at_s = 0.0
+    for number in range(40):
+        at_s += 0.5 + (0.4 if number == longest_pause_at else 0)
+        spoken = word(f"w{number}{',' if number == mark_at else ''}", at_s, at_s + 0.5)
+        update = Update(committed=(spoken,), volatile=(), mark="", last=number == 39, language="en")
+        records += writer.write(update, 0)
+    promises.check(records)
+    assert [len(record.words) for record in records if record.final] == [cut_at, 40 - cut_at]
 
 
 def test_load_gives_up_step_by_step_and_takes_back() -> None:

@@ -8,12 +8,18 @@ from ..engines import SpokenWord
 from ..lag import Lag
 from ..records import Transcript, Word
 from ..seams import joined
+from ..translating.sentences import CLAUSE_MARKS
 from .listener import Update, ends_sentence
 
+CLAUSE_MS = 11_000
+"""A sentence without an end is cut behind a clause, or at a pause, from this length on."""
 LONGEST_MS = 15_000
-"""A sentence without an end is cut at its longest pause beyond this."""
+"""And from this length on between any two words."""
 LEAST_WORDS = 4
-"""So many words at least stand on each side of such a cut."""
+"""So many words at least stand before such a cut."""
+PAUSE_MS = 350
+"""A pause at which people take breath, and what a clause's mark is worth beside a pause."""
+_MARKS = tuple("".join(CLAUSE_MARKS))
 
 
 class Transcripts:
@@ -28,6 +34,8 @@ class Transcripts:
         self._rev = 0
         self._shown = ""
         """Text of the last revision that was written."""
+        self._promised = 0
+        """And how many of its words are committed: a cut before the last of them would take some back."""
         self._open: list[Word] = []
         """Committed words of the sentence that is not final yet."""
         self._end_ms = 0
@@ -50,8 +58,8 @@ class Transcripts:
                 yield self._final(len(self._open), update.language)
         if update.last and self._open:
             yield self._final(len(self._open), update.language)
-        while self._open and self._open[-1].end_ms - self._open[0].start_ms > LONGEST_MS and self._cut():
-            yield self._final(self._cut(), update.language)
+        while count := self._cut():
+            yield self._final(count, update.language)
         self.words += len(fresh)
         tail = [] if update.last or not self.volatile else [_word(spoken, origin_ms) for spoken in update.volatile]
         words = (*self._open, *_in_order(tail, self._end_ms))
@@ -62,26 +70,31 @@ class Transcripts:
             yield self._revision(words, len(self._open), text, update.language)
 
     def _cut(self) -> int:
-        """Words up to the longest pause of the open sentence; 0 where it has too few."""
-        gaps = [
-            (self._open[index].start_ms - self._open[index - 1].end_ms, index)
-            for index in range(LEAST_WORDS, len(self._open) - LEAST_WORDS + 1)
-        ]
-        return max(gaps)[1] if gaps else 0
+        """Words of the open sentence before the best place to cut it, where it is too long; 0 where it need not be cut yet."""
+        length_ms = self._open[-1].end_ms - self._open[0].start_ms if self._open else 0
+        if length_ms <= CLAUSE_MS:
+            return 0
+        breaks = []
+        for index in range(max(LEAST_WORDS, self._promised), len(self._open)):
+            before, after = self._open[index - 1], self._open[index]
+            clause = before.text.endswith(_MARKS)
+            breaks.append((after.start_ms - before.end_ms + (PAUSE_MS if clause else 0), index))
+        worth_ms, index = max(breaks, default=(-1, 0))
+        return index if worth_ms >= PAUSE_MS or length_ms > LONGEST_MS else 0
 
     def _final(self, count: int, language: str) -> Transcript:
         words = tuple(self._open[:count])
         del self._open[:count]
         record = self._record(words, len(words), joined(words, language), language, final=True)
         self._number += 1
-        self._rev = 0
+        self._rev = self._promised = 0
         self._shown = ""
         return record
 
     def _revision(self, words: Sequence[Word], stable: int, text: str, language: str) -> Transcript:
         record = self._record(tuple(words), stable, text, language, final=False)
         self._rev += 1
-        self._shown = text
+        self._shown, self._promised = text, stable
         return record
 
     def _record(self, words: tuple[Word, ...], stable: int, text: str, language: str, *, final: bool) -> Transcript:
