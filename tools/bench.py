@@ -258,8 +258,8 @@ class Bench:
         import bench_packager
 
         figures = bench_packager.figures(self._folder, self._audio)
-        chain, playlist = figures["needed"]["p95_s"], figures["published"]["p95_s"]
-        shown = f"{figures['added_s']:+.2f} s (chain p95 {chain:.2f}, playlist {playlist:.2f}; slowest {figures['added_max_s']:+.2f} s)"
+        chain, playlist = figures["needed"]["max_s"], figures["published"]["max_s"]
+        shown = f"{figures['added_s']:+.2f} s (chain {chain:.2f}, playlist {playlist:.2f}; p95 {figures['added_p95_s']:+.2f} s)"
         return Row("live HLS adds to the chain, beyond a segment", shown, "≤ 1 s", figures["added_s"] <= 1, figures)
 
     def replay(self) -> list[Row]:

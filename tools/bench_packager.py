@@ -7,9 +7,9 @@
 
 The records are read by the packager through this program, which notes when each arrives; when a segment appears is read from the
 file system. Picture, voice and captions are published together, so what was said waits for what takes longest: `added` is how
-much later the playlist has what was said than the chain had it in its slowest twentieth, less the length of a segment, and is what
-is judged; `added_max_s` compares the slowest with the latest. After one slow sentence in fifty the playlist stays late for a while
-and the chain does not, so the first may be much more than the second. `waited` is each voice's and caption's own wait, also less a
+much later the playlist has what was said, at its latest, than the chain had it, at its slowest, less the length of a segment, and is
+what is judged. `added_p95_s` compares the slowest twentieths: it is more wherever few sentences are much slower than the others, for
+the playlist stays late for minutes after one and the chain does not. `waited` is each voice's and caption's own wait, also less a
 segment, quick ones included. The first three minutes are left out: the delay begins at 8 s, before anything is known, and shrinks by
 a twentieth of the time that passes, so that one slow sentence at the start is paid for in minutes. Needs an idle machine.
 """
@@ -169,7 +169,7 @@ def figures(folder: Path, audio: Path, minutes: float = 7, spoken: str = "en", t
     needed = spread([one.at_s - one.said_s for one in later])
     published = spread([one.at_s - one.begins_s - one.duration_s for one in live_ones])
     return {
-        "added_s": published["p95_s"] - needed["p95_s"], "added_max_s": published["max_s"] - needed["max_s"], "needed": needed,
+        "added_s": published["max_s"] - needed["max_s"], "added_p95_s": published["p95_s"] - needed["p95_s"], "needed": needed,
         "published": published, "waited": spread(waited), "segments": len(live_ones), "pieces": len(later), "load_before": load,
         "needed_s": [round(one.at_s - one.said_s, 2) for one in later],
         "published_s": [round(one.at_s - one.begins_s - one.duration_s, 2) for one in live_ones],
