@@ -403,25 +403,23 @@ def test_a_downmix_of_many_loud_channels_does_not_clip() -> None:
     assert bed_module.RATE_HZ == SAMPLE_RATE_HZ
 
 
-def test_the_spool_keeps_order_across_memory_and_file() -> None:
+@pytest.mark.parametrize("largest", [900, 400_000], ids=["many read at a time", "larger than what is read at a time"])
+def test_the_spool_keeps_order_across_memory_and_file(largest: int) -> None:
     spool = Spool(memory_bytes=5000)
-    expected: deque[int] = deque()
+    expected: deque[Packet] = deque()
     rng = np.random.default_rng(0)
     sent = 0
     for _ in range(400):
         if rng.random() < 0.6:
-            data = bytes(rng.integers(0, 256, int(rng.integers(0, 900)), dtype=np.uint8))
+            data = bytes(rng.integers(0, 256, int(rng.integers(0, largest)), dtype=np.uint8))
             packet = Packet("s", seq=sent, stream="audio", pts=sent, dts=None, duration=1, time_base=(1, 7), data=data)
             spool.append(packet)
-            expected.append(sent)
+            expected.append(packet)
             sent += 1
         else:
-            got = spool.pop()
-            assert (got.seq if isinstance(got, Packet) else None) == (expected.popleft() if expected else None)
+            assert spool.pop() == (expected.popleft() if expected else None)
     while expected:
-        got = spool.pop()
-        assert isinstance(got, Packet)
-        assert got.seq == expected.popleft()
+        assert spool.pop() == expected.popleft()
     assert spool.pop() is None
     spool.close()
 

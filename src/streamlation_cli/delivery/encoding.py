@@ -23,6 +23,8 @@ _ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
 """Codec → FFmpeg's encoder, its sample format, its options; speech asks little of an encoder, so it may hurry."""
 _BITS_PER_CHANNEL = {"aac": 80_000, "opus": 48_000}
 """As `dub` writes them."""
+_BITS_ALIKE = {"aac": 96_000, "opus": 64_000}
+"""Of two channels that have the same: coded as their sum, and a difference that is nothing."""
 _VARIABLE = {"aac": {"flags": "+qscale", "global_quality": "160"}, "opus": {}}
 """Bits as the sound needs them, about as good as at the rate above: of AAC each frame is then coded once, not until its size fits."""
 _BITEXACT = 1 << 23
@@ -33,13 +35,13 @@ class SoundEncoder:
     """An encoder of one track that starts at media time 0, at work in a thread of its own while others do theirs.
 
     `write` takes samples, `finish` ends them; `units` holds what they became, to be taken from its left. The encoder's padding
-    is before time 0 (see `Track.padding_samples`). Of more than `channels` the first are taken: what is mono is there twice.
-    `steady` asks for a constant bit rate, which a stream's playlist promises; without it speech costs half the time.
+    is before time 0 (see `Track.padding_samples`). `alike` says that both channels have the same, which costs half.
+    `steady` asks for a constant bit rate, which a stream's playlist promises; without it speech costs half again.
     """
 
     def __init__(
         self, codec: Literal["aac", "opus"], channels: int, *, name: str, language: str, title: str, default: bool,
-        steady: bool = True,
+        alike: bool = False, steady: bool = True,
     ) -> None:  # fmt: skip
         import av
 
@@ -49,9 +51,10 @@ class SoundEncoder:
         context.sample_rate = SAMPLE_RATE_HZ
         context.layout = self._layout
         context.format = self._format
-        context.bit_rate = _BITS_PER_CHANNEL[codec] * channels
+        context.bit_rate = _BITS_ALIKE[codec] if alike else _BITS_PER_CHANNEL[codec] * channels
         context.flags |= _BITEXACT | _GLOBAL_HEADER
-        context.options = options if steady else options | _VARIABLE[codec]
+        alike_options = {"aac_ms": "1"} if alike and codec == "aac" else {}
+        context.options = options | alike_options | ({} if steady else _VARIABLE[codec])
         context.open()
         self._context = context
         self._frame_samples: int = context.frame_size
@@ -96,7 +99,7 @@ class SoundEncoder:
     def write(self, block: Block) -> None:
         """Appends samples."""
         self.written += block.shape[1]
-        waiting = np.concatenate((self._waiting, block[: len(self._waiting)]), axis=1)
+        waiting = np.concatenate((self._waiting, block), axis=1)
         whole = waiting.shape[1] - waiting.shape[1] % self._frame_samples
         self._waiting = waiting[:, whole:].copy()
         if whole:

@@ -342,8 +342,8 @@ class Joiner:
         settings = self._settings
         under = self._under[len(self._dubs)] if self._under else None
         encoder = SoundEncoder(
-            self._takes.encoder, 1 if under is None else 2, name=f"dub-{language or 'und'}", language=language, title="Dubbed",
-            default=False, steady=self._live or under is not None,
+            self._takes.encoder, 2, name=f"dub-{language or 'und'}", language=language, title="Dubbed", default=False,
+            alike=under is None, steady=self._live or under is not None,
         )  # fmt: skip
         lane = DubLane(
             encoder, under, self.counters, self._header.start_ms, mix=settings.mix, keep_side=settings.keep_side,

@@ -267,7 +267,7 @@ class SoundLane:
         count = _STEP if self._end is None else min(_STEP, self._end - self._encoder.written)
         block = self._bed.read(count, last=self._end is not None) if count > 0 else None
         if block is not None and block.shape[1]:
-            self._encoder.write(block)
+            self._encoder.write(block[: self.track.channels])  # mono is there twice
         elif self._end is not None:
             self._encoder.finish()
             self._done = True
