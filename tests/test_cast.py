@@ -601,6 +601,24 @@ def test_a_live_session_that_is_refused_ends_at_once(device: CastDevice, folder:
     assert time.monotonic() - began_s < 30
 
 
+def test_a_device_lost_in_a_live_pipe_ends_it(device: CastDevice, folder: Path) -> None:
+    film(folder / "long.mp4", seconds=120, sounds=("eng",), texts=())
+    pipe = subprocess.Popen(
+        ["bash", "-o", "pipefail", "-c",
+         f"{PROGRAM} ingest long.mp4 --live --realtime --video | {PROGRAM} normalize --keep-packets | "
+         f"{PROGRAM} cast {' '.join(to(device))} --buffer 2 --target-latency 2 --patience 1"],
+        cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert pipe.stdout is not None
+    for line in pipe.stdout:
+        if b'"detail":"playing' in line:
+            break
+    device.vanish()
+    _, errors = pipe.communicate(timeout=60)  # the film would go on for longer
+    assert pipe.returncode == 69, errors
+    assert "has not answered for 1 s" in errors.decode()
+
+
 def test_hls_in_a_folder_plays_in_the_wanted_languages(device: CastDevice, log: Path, tmp_path: Path) -> None:
     shell(f"streamlation mux -o talk.m3u8 < {log} > out", cwd=tmp_path).ok()
     cast(tmp_path / "talk.m3u8", device, "--audio-language", "en", "--subtitle-language", "en").ok()

@@ -155,6 +155,31 @@ def test_a_pause_does_not_shrink_it() -> None:
     assert delay.delay_ms == grown == 10_500
 
 
+@pytest.mark.parametrize("languages", [1, 3])
+def test_a_slow_utterance_is_remembered_for_ten_however_many_languages_are_spoken(languages: int) -> None:
+    delay, clock = session()
+    delays = []
+    for number in range(30):
+        at = 10.0 * number + 20
+        play(delay, clock, at, at - 10)
+        begins_s = at - (12 if number == 0 else 3)
+        for _ in range(languages):
+            delay.see(translated(number, begins_s, begins_s + 1))
+            delay.see(spoken(number, begins_s, begins_s + 1))
+        delays.append(delay.delay_ms)
+    assert delays[:10] == [12_500] * 10
+    assert delays[11] < 12_500
+    assert delays[-1] == 3_500
+
+
+@pytest.mark.parametrize(("late_ms", "breaches"), [(80, 0), (81, 1)])
+def test_what_nobody_hears_to_be_late_is_no_breach(late_ms: int, breaches: int) -> None:
+    delay, clock = session()
+    play(delay, clock, 20)
+    delay.see(spoken(1, (delay.until_ms - late_ms) / 1000, 14))
+    assert delay.counters["breaches"] == breaches
+
+
 def test_what_is_never_spoken_is_not_waited_for_for_ever() -> None:
     delay, clock = session()
     play(delay, clock, 20)

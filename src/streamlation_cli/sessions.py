@@ -35,9 +35,14 @@ class Holder(Handler, Protocol):
         """The session is over, however it ended: what is not whole by now never will be. Once is as good as twice."""
 
 
+def fails(stage: str, record: StreamRecord) -> bool:
+    """Whether `stage` itself could not go on with the session."""
+    return isinstance(record, Error) and record.fatal and record.stage == stage
+
+
 def refuses(stage: str, record: StreamRecord) -> bool:
     """Whether `stage` does not take the session, and never will: where it takes no other, whoever works upstream need not."""
-    return isinstance(record, Error) and record.fatal and record.stage == stage and record.code == UsageError.code
+    return isinstance(record, Error) and fails(stage, record) and record.code == UsageError.code
 
 
 def by_session(

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
 from ..lag import REPORT_EVERY_MS
@@ -32,10 +31,12 @@ MOST_MS = 30_000
 _MARGIN_MS = 500
 _SHRINK = 0.05
 """Share of the time that passes by which the delay gets shorter: players speed up as much without being heard."""
-_REMEMBERED = 20
-"""What the last so many pieces of speech or text needed decides."""
+_REMEMBERED = 10
+"""What the last so many utterances needed decides, in whichever language they needed most."""
 _LONGER, _LONGER_MS = 1.5, 3_000
 """An utterance is waited for when it needs this much more than the delay, not for ever: what is not spoken never comes."""
+_UNHEARD_MS = 80
+"""Speech or captions so much after their place are in time: sound is not heard to be late before 125 ms (ITU-R BT.1359)."""
 _MOST_WAITING = 100
 _ORDER = ("transcribe", "translate", "dub")
 
@@ -59,7 +60,8 @@ class Delay:
         """What is not spoken or translated yet into each: by its id, when it starts."""
         self._ends: dict[str, int] = {}
         """Of the translations that may still be spoken, by their ids."""
-        self._needs: deque[int] = deque(maxlen=_REMEMBERED)
+        self._needs: dict[str, int] = {}
+        """Of the last utterances, by their ids."""
         self._newest_ms: int | None = None
         self._first_ms = 0
         self._chain_lag_ms = 0
@@ -129,7 +131,7 @@ class Delay:
             return
         else:
             passed_ms = min(end_ms - newest_ms, REPORT_EVERY_MS)
-            needed_ms = max(self._needs, default=self._delay_ms - _MARGIN_MS) + _MARGIN_MS
+            needed_ms = max(self._needs.values(), default=self._delay_ms - _MARGIN_MS) + _MARGIN_MS
             self._delay_ms = max(self._delay_ms - passed_ms * _SHRINK, min(needed_ms, self._delay_ms), LEAST_MS)
         self._newest_ms = end_ms
         if self._header.started_at is not None:
@@ -170,7 +172,7 @@ class Delay:
             if _ORDER.index(makes) >= _ORDER.index(self._makers[language]):
                 self._open[language] = {known: at for known, at in self._open[language].items() if at >= end_ms}
         if makes == "dub" or self._text:
-            self._need(record.start_ms)
+            self._need(record.id, record.start_ms)
 
     def _languages_of(self, record: Transcript | Translation | Speech) -> list[str]:
         """What the record is a part of: a transcript of every language that is made of it."""
@@ -179,19 +181,21 @@ class Delay:
         language = record.language if isinstance(record, Speech) else record.target_language
         return [language if language in self._makers else next(reversed(self._makers))]
 
-    def _need(self, start_ms: int) -> None:
-        """Something came that starts there."""
+    def _need(self, utterance: str, start_ms: int) -> None:
+        """Something of it came that starts there."""
         if self._newest_ms is None:
             return
         need_ms = max(0, self._newest_ms - start_ms)
-        self._needs.append(need_ms)
+        self._needs[utterance] = max(need_ms, self._needs.pop(utterance, 0))
+        if len(self._needs) > _REMEMBERED:
+            self._needs.pop(next(iter(self._needs)))
         wanted_ms = need_ms + _MARGIN_MS
         if wanted_ms > self._delay_ms and self._delay_ms < self._allowed_ms:
             self._delay_ms = min(wanted_ms, self._allowed_ms)
             self.counters["delay_grew"] += 1
             logger.info("%s: the delay grows to %.1f s", self._header.session, self._delay_ms / 1000)
         late_ms = self.until_ms - start_ms
-        if late_ms > 0 and start_ms >= self._first_ms:
+        if late_ms > _UNHEARD_MS and start_ms >= self._first_ms:
             self.counters["breaches"] += 1
             late = f"{late_ms / 1000:.1f} s" if late_ms >= 1000 else f"{late_ms} ms"
             detail = f"speech or captions came {late} too late: what they need exceeds {self._goal}"

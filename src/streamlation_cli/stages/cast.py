@@ -58,7 +58,7 @@ from ..errors import StreamlationError, Unavailable, UsageError
 from ..options import argument, option
 from ..records import PROTO, Eos, Error, Header, Status, StreamRecord, ends_session
 from ..render import clock
-from ..sessions import Stage, by_session, refuses
+from ..sessions import Stage, by_session, fails, refuses
 
 if TYPE_CHECKING:
     from ..delivery.joining import Settings
@@ -257,7 +257,8 @@ def _records(
     from ..receivers.recording import WAY_OUT, Session
     from ..receivers.wishes import heeds
 
-    playing: set[str] = set()
+    playing: dict[str, bool] = {}
+    """Session → whether it is live."""
     with ExitStack() as stack:
         with or_else(WAY_OUT):
             device = find(options.to, min(DISCOVERY_S, options.timeout))
@@ -269,18 +270,19 @@ def _records(
             if playing and not kind.many:
                 other = next(iter(playing))
                 raise UsageError(f"{header.session}: {device.name} plays {other} already; cast one session at a time")
+            playing[header.session] = header.live
             with or_else(WAY_OUT):
                 receiver: Receiver = kind.load().connect(device, options.timeout)
             stack.callback(receiver.close)
-            playing.add(header.session)
             return Session(header, kind, receiver, server, wishes, settings, options)
 
         # Entered last, so that playback ends before the device and the server are let go.
         for record in stack.enter_context(closing(by_session(STAGE, make)(records))):
-            if ends_session(record):
-                playing.discard(record.session)
+            live = ends_session(record) and playing.pop(record.session, False)
             yield record
-            if refuses(STAGE, record) and not playing and not kind.many:
+            # What is live would be read for ever, and made upstream for nobody; behind a file another may follow.
+            lost = live and fails(STAGE, record)
+            if (lost or refuses(STAGE, record)) and not playing and not kind.many:
                 return
 
 
