@@ -19,7 +19,16 @@ from conftest import ROOT
 from media import SPEECH, direct, of
 from streamlation_cli.engines import Decoding, Hearing, SpokenWord
 from streamlation_cli.lag import Lag
-from streamlation_cli.live.listener import Listener, Task, Tuning, Update, before_the_edge, is_loop, without_repeats
+from streamlation_cli.live.listener import (
+    Listener,
+    Task,
+    Tuning,
+    Update,
+    before_the_edge,
+    behind,
+    is_loop,
+    without_repeats,
+)
 from streamlation_cli.live.listener import heard as hear
 from streamlation_cli.live.load import Load
 from streamlation_cli.live.policy import Policy
@@ -290,6 +299,25 @@ def test_what_is_said_again_in_no_time_is_a_decoder_gone_astray() -> None:
     assert without_repeats(said, tail) == ()
     really = (word("ask", 1.0, 1.3), word("not", 1.3, 1.6), word("what", 1.6, 1.9))
     assert without_repeats(said, really) == really
+
+
+def test_what_is_heard_where_committed_words_were_heard_is_not_said_twice() -> None:
+    """Whisper after a cut: told `still more respectable than he was.`, it hears that again behind a word of its own."""
+    listener = Listener(AlwaysSpeech(), Tuning(policy=Policy(settle_s=0)))  # type: ignore[arg-type]
+
+    def committed(*words: SpokenWord) -> list[str]:
+        listener.hear(np.ones(16_000, np.int16))
+        task = listener.task()
+        assert task is not None
+        return [w.text for w in listener.settle(task, Hearing(text="", words=words, language="en")).committed]
+
+    assert committed(word("than", 0.0, 0.2), word("he", 0.2, 0.3), word("was.", 0.3, 0.7)) == ["than", "he"]
+    assert committed(word("was.", 0.3, 0.75), word("He", 1.0, 1.4)) == ["was."]
+    assert committed(word("He'd", 0.0, 0.1), word("than", 0.1, 0.3), word("he", 0.3, 0.4), word("was.", 0.4, 0.8)) == []
+    assert committed(word("He", 1.0, 1.4), word("might", 1.4, 1.6), word("have", 3.0, 3.6)) == ["He", "might"]
+    said = [word("was.", 0.3, 0.75)]
+    near = (word("He", 0.4, 0.5),)
+    assert behind(said, near) == near, "times of one decoding and another differ a little"
 
 
 def test_words_that_take_no_time_were_expected_not_heard() -> None:

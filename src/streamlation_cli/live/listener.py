@@ -187,7 +187,7 @@ class Listener:
         nothing_left = self._said and not self._before and self._decoded_to >= speech_end + SETTLED
         self._decoded_to = round(task.edge_s * SAMPLE_RATE_HZ)
         whole = tail
-        tail = without_repeats(self._said, before_the_edge(tail))
+        tail = without_repeats(self._said, before_the_edge(behind(self._said, tail)))
         since_s = task.edge_s - (self._speech_start or 0) / SAMPLE_RATE_HZ
         if task.last:
             count = sum(word.start_s < task.speech_end_s + self.tuning.tail_s for word in tail)
@@ -311,10 +311,17 @@ SETTLED = 4000
 MOST_COMPRESSION = 2.4
 EXPECTED = 3
 """Words that take no time together were not heard."""
+BACK_S = 0.3
+"""More than the times of a word differ from one decoding to the next."""
 RECENT = 16
 """Words back that a repeat is looked for."""
 FASTEST_S = 0.12
 """Nobody says words faster than this, one after the other."""
+
+
+def behind(said: Sequence[SpokenWord], tail: tuple[SpokenWord, ...]) -> tuple[SpokenWord, ...]:
+    """The tail, or nothing where it lies in sound that committed words have: the decoder says these again, in other words even."""
+    return () if said and tail and tail[0].end_s < said[-1].end_s - BACK_S else tail
 
 
 def before_the_edge(tail: tuple[SpokenWord, ...]) -> tuple[SpokenWord, ...]:
