@@ -31,6 +31,8 @@ class Tuning:
 
     step_s: float = 0.45
     """New audio that is worth a decoding."""
+    swing_s: float = 0.2
+    """By so much a step may be shorter or longer, for a decoding just when an unsure word falls due."""
     beam_size: int = 5
     start_probability: float = 0.5
     stop_probability: float = 0.25
@@ -46,10 +48,8 @@ class Tuning:
     """Committed audio that stays in the buffer, with its words."""
     memory_s: float = 2.0
     """The context of what was said is forgotten after a pause of this length."""
-    doubt_s: float = 0.9
+    doubt_s: float = 1.0
     """A word below `policy.sure` that ended at least so long ago is decoded with more context before it can be committed."""
-    patience: float = 0.8
-    """How much of their usual time unsure words wait after that."""
     shown_confidence: float = 0.5
     """A word that may change yet is shown from this probability on, and none behind one that is not."""
     shown_s: float = 0.1
@@ -156,7 +156,7 @@ class Listener:
             return None
         pause = (self._judged - self._speech_end) / SAMPLE_RATE_HZ
         last = ended or pause >= self.tuning.pause_s
-        if not last and self._end - self._decoded_to < self.tuning.step_s * SAMPLE_RATE_HZ:
+        if not last and not self._is_time():
             return None
         if not last and pause > 0.35 and not self._before and self._decoded_to >= self._speech_end + SETTLED:
             return None
@@ -169,6 +169,18 @@ class Listener:
             speech_end_s=self._speech_end / SAMPLE_RATE_HZ,
             doubtful=self._opens() or any(self._doubts(word) for word in self._before),
         )
+
+    def _is_time(self) -> bool:
+        """Whether the audio since the last decoding is worth one."""
+        tuning = self.tuning
+        new_s = (self._end - self._decoded_to) / SAMPLE_RATE_HZ
+        step_s = tuning.step_s
+        if self._before and self._before[0].confidence < tuning.policy.sure:
+            # It holds up all that follows it, so the step ends when it is due, where that is near.
+            due_s = self._before[0].end_s + tuning.policy.unsure_s - self._decoded_to / SAMPLE_RATE_HZ
+            if 0 < due_s <= step_s + tuning.swing_s:
+                step_s = max(due_s, step_s - tuning.swing_s)
+        return new_s >= step_s
 
     def _opens(self) -> bool:
         """Whether the next decoding may commit the utterance's first words."""
@@ -199,8 +211,7 @@ class Listener:
         elif since_s < self.tuning.policy.settle_s:
             count = 0
         else:
-            waiting = self.tuning.patience if task.doubtful else 1.0
-            count = self.tuning.policy.commits(tail, self._before, task.edge_s, waiting)
+            count = self.tuning.policy.commits(tail, self._before, task.edge_s)
             if len(tail) < len(whole) and count == len(tail) and count:
                 count -= 1  # what went astray may have begun in the word before
         committed = tail[:count]

@@ -20,16 +20,14 @@ class Policy:
 
     certain: float = 0.85
     """A word is certain from this probability on."""
-    certain_s: float = 0.25
+    certain_s: float = 0.2
     """A certain word is committed when it ends at least so long ago and another follows it."""
     sure: float = 0.5
     """A word is sure from this probability on."""
     agreed_s: float = 0.2
     """A sure word that the last hypothesis had too must have ended so long ago."""
-    unsure_s: float = 1.0
-    """An unsure word that the last hypothesis had too must have ended so long ago."""
-    alone_s: float = 1.5
-    """Any other word must have ended so long ago."""
+    unsure_s: float = 1.3
+    """Any other word must have ended so long ago: one that is unsure, or that the last hypothesis had not."""
     last_s: float = 0.5
     """The last word of the hypothesis may still get an ending or its punctuation: it must have been there before."""
     guess: float = 0.4
@@ -37,19 +35,14 @@ class Policy:
     settle_s: float = 1.3
     """Audio that an utterance must have before anything of it is committed: its first words are the hardest to hear."""
 
-    def commits(
-        self, tail: Sequence[SpokenWord], before: Sequence[SpokenWord], edge_s: float, waiting: float = 1.0
-    ) -> int:
+    def commits(self, tail: Sequence[SpokenWord], before: Sequence[SpokenWord], edge_s: float) -> int:
         """How many leading words of `tail`, the uncommitted part of the hypothesis, are committed.
 
         `before`: the uncommitted part of the last hypothesis, from the same place on. Words are committed from the left.
-        `waiting`: how much of their usual time unsure words wait.
         """
         for index, word in enumerate(tail):
             agreed = index < len(before) and same(word, before[index])
-            unsure = word.confidence < self.sure or not agreed
-            needed_s = self._wait_s(word, agreed=agreed, last=index == len(tail) - 1) * (waiting if unsure else 1.0)
-            if edge_s - word.end_s < needed_s:
+            if edge_s - word.end_s < self._wait_s(word, agreed=agreed, last=index == len(tail) - 1):
                 return index
         return len(tail)
 
@@ -70,9 +63,7 @@ class Policy:
             return max(self.last_s, self.unsure_s if word.confidence < self.sure else 0.0) if agreed else NEVER_S
         if word.confidence >= self.certain:
             return self.certain_s
-        if not agreed:
-            return self.alone_s
-        return self.agreed_s if word.confidence >= self.sure else self.unsure_s
+        return self.agreed_s if agreed and word.confidence >= self.sure else self.unsure_s
 
 
 NEVER_S = float("inf")

@@ -55,13 +55,10 @@ LOST_CONFIDENCE = 0.4
 
 PRESETS = {
     "latency": Tuning(
-        step_s=0.4, beam_size=1, context_s=5.0, policy=Policy(unsure_s=0.6, alone_s=1.1, last_s=0.3, settle_s=1.0)
+        step_s=0.4, beam_size=1, context_s=5.0, doubt_s=0.6, policy=Policy(unsure_s=0.9, last_s=0.3, settle_s=1.0)
     ),
     "balanced": Tuning(),
-    "accuracy": Tuning(
-        step_s=0.7, beam_size=5, context_s=9.0,
-        policy=Policy(certain=0.97, sure=0.85, agreed_s=0.4, unsure_s=1.5, alone_s=2.2),
-    ),
+    "accuracy": Tuning(context_s=9.0, doubt_s=1.7, policy=Policy(unsure_s=2.0)),
 }  # fmt: skip
 
 
