@@ -254,7 +254,7 @@ def test_first_words_and_doubtful_ones_are_heard_with_more_context_before_they_a
     words = (word("clear", 0.1, 0.4, 0.95), word("doubtful", 0.4, 0.9, 0.3))
     committed = []
     # Not settled yet; settled; the doubtful word not yet due; due.
-    for ms, doubtful in ((1000, False), (450, True), (400, False), (200, True)):
+    for ms, doubtful in ((1000, False), (450, True), (200, False), (200, True)):
         listener.hear(np.ones(16 * ms, np.int16))
         task = listener.task(ended=bool(committed))
         assert task is not None
@@ -274,7 +274,7 @@ def test_first_words_and_doubtful_ones_are_heard_with_more_context_before_they_a
 )
 def test_a_step_ends_when_an_unsure_word_falls_due(confidence: float, ended_s: float, next_s: float) -> None:
     """It holds up all words behind it; a decoding just before would not help, and one half a step later is late."""
-    listener = Listener(AlwaysSpeech(), Tuning(policy=Policy(settle_s=9)))  # type: ignore[arg-type]
+    listener = Listener(AlwaysSpeech(), Tuning(policy=Policy(settle_s=9, unsure_s=1.3)))  # type: ignore[arg-type]
     listener.hear(np.ones(16_000, np.int16))
     task = listener.task()
     assert task is not None

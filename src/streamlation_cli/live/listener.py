@@ -48,7 +48,7 @@ class Tuning:
     """Committed audio that stays in the buffer, with its words."""
     memory_s: float = 2.0
     """The context of what was said is forgotten after a pause of this length."""
-    doubt_s: float = 1.0
+    doubt_s: float = 0.85
     """A word below `policy.sure` that ended at least so long ago is decoded with more context before it can be committed."""
     shown_confidence: float = 0.5
     """A word that may change yet is shown from this probability on, and none behind one that is not."""
