@@ -6,9 +6,12 @@ import contextlib
 import os
 import random
 import socket
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+
+_PICKING = threading.Lock()
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
@@ -16,10 +19,11 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 
     It is below those that the system gives to whoever asks for any, and the suite's other processes pick from others.
     """
-    for port in _ports():
-        with socket.socket(socket.AF_INET, kind) as tried, contextlib.suppress(OSError):
-            tried.bind(("127.0.0.1", port))
-            return port
+    with _PICKING:  # threads that ask first, all at once, would each begin with a list of their own
+        for port in _ports():
+            with socket.socket(socket.AF_INET, kind) as tried, contextlib.suppress(OSError):
+                tried.bind(("127.0.0.1", port))
+                return port
     raise AssertionError("every port is taken")
 
 
