@@ -22,6 +22,9 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
     with _PICKING:  # threads that ask first, all at once, would each begin with a list of their own
         for port in _ports():
             with socket.socket(socket.AF_INET, kind) as tried, contextlib.suppress(OSError):
+                if kind == socket.SOCK_STREAM:
+                    # A process that another thread is starting has this socket for a moment too; its server may listen all the same.
+                    tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 tried.bind(("127.0.0.1", port))
                 return port
     raise AssertionError("every port is taken")
