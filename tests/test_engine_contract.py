@@ -20,6 +20,8 @@ TINY_CT2 = ROOT / "testdata" / "models" / "tiny-opus-en-es"
 OPEN: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("recognizer", "whisper"): lambda kind: kind(model=store.resolve("whisper", "base"), device="cpu"),
     ("recognizer", "stub"): lambda kind: kind(),
+    ("live recognizer", "whisper"): lambda kind: kind(model=store.resolve("whisper", "base"), device="cpu"),
+    ("live recognizer", "stub"): lambda kind: kind(),
     ("translator", "firefox"): lambda kind: kind(store.resolve("firefox", "en-pt")),
     ("translator", "ct2"): lambda kind: kind(TINY_CT2, source="en", target="es", device="cpu"),
     ("translator", "stub"): lambda kind: kind(source="en", target="es"),
@@ -77,6 +79,26 @@ def test_recognizer(name: str, speech: np.ndarray) -> None:
         assert times[0] >= 0
         assert times[-1] <= len(samples) / 16_000 + 0.1
         assert all(0 <= word.confidence <= 1 for word in heard.words)
+    engine.close()
+
+
+@of_kind("live recognizer")
+def test_live_recognizer(name: str, speech: np.ndarray) -> None:
+    engine = opened("live recognizer", name)
+    decoding = Decoding(language="en")
+    whole = engine.listen(speech, (), (), decoding)
+    assert engine.listen(speech, (), (), decoding) == whole
+    assert whole.language == "en"
+    assert whole.words
+    for said in range(1, len(whole.words)):
+        told, rest = whole.words[:said], whole.words[said:]
+        behind = engine.listen(speech, told, (), decoding)
+        assert [word.text for word in behind.words] == [word.text for word in rest]
+        assert engine.listen(speech, told, rest[:-1], decoding).text == behind.text
+        times = [time for word in behind.words for time in (word.start_s, word.end_s)]
+        assert times == sorted(times)
+        assert times[-1] <= len(speech) / 16_000 + 0.1
+        assert all(0 <= word.confidence <= 1 for word in behind.words)
     engine.close()
 
 

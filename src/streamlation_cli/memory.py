@@ -33,3 +33,13 @@ def keep_little() -> None:
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
         mallopt(_M_TRIM_THRESHOLD, FREE_END_BYTES)
+
+
+def give_back() -> None:
+    """Gives the system what is free on the heap, as after loading a model, which takes several times its size; needs glibc."""
+    if sys.platform.startswith("linux"):
+        import ctypes
+
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from . import seams
-from .engines import Decoding, Recognition, Recognizer, engine_class
+from .engines import Decoding, LiveRecognizer, Recognition, Recognizer, engine_class
 from .errors import ModelMissing
 from .guard import Guard
 from .languages import AUTO, primary
@@ -74,7 +74,7 @@ PRESETS = {
 
 
 def live(header: Header, options: Options) -> LiveSession:
-    engine = open_engine(options)
+    engine = _open_live(options)
     tuning = live_session.PRESETS[options.preset]
     tuning = replace(tuning, beam_size=options.beam_size or tuning.beam_size)
     return LiveSession(
@@ -93,7 +93,7 @@ SMALLER = {"base": "tiny", "small": "base", "medium": "small", "large-v3": "smal
 """Whisper model → the one that takes over where it cannot keep up with live speech, if it is installed."""
 
 
-def _smaller(options: Options) -> Callable[[], Recognizer] | None:
+def _smaller(options: Options) -> Callable[[], LiveRecognizer] | None:
     """Opens the smaller model; None where none is installed."""
     name = SMALLER.get(options.model) if options.engine == "whisper" else None
     if name is None:
@@ -102,7 +102,7 @@ def _smaller(options: Options) -> Callable[[], Recognizer] | None:
         store.resolve("whisper", name)
     except ModelMissing:
         return None
-    return lambda: open_engine(replace(options, model=name))
+    return lambda: _open_live(replace(options, model=name))
 
 
 class Transcribing:
@@ -335,7 +335,7 @@ def _confidence(heard: Recognition, words: tuple[Word, ...]) -> float:
 _pools: dict[int, ThreadPoolExecutor] = {}
 
 
-def _pool_of(engine: Recognizer) -> ThreadPoolExecutor:
+def _pool_of(engine: Recognizer | LiveRecognizer) -> ThreadPoolExecutor:
     """The threads that may call the engine, for all sessions of the process together."""
     with _opening:
         if id(engine) not in _pools:
@@ -348,26 +348,28 @@ _opening = threading.Lock()
 
 
 def open_engine(options: Options) -> Recognizer:
-    """The engine with its model loaded; loaded once in a process for the same options, and kept."""
-    key = (options.engine, options.model, options.device, options.compute_type, options.threads,
+    """The engine for files with its model loaded; loaded once in a process for the same options, and kept."""
+    engine: Recognizer = _open("recognizer", options)
+    return engine
+
+
+def _open_live(options: Options) -> LiveRecognizer:
+    """The engine for live speech, likewise."""
+    engine: LiveRecognizer = _open("live recognizer", options)
+    return engine
+
+
+def _open(kind: str, options: Options) -> Any:
+    key = (kind, options.engine, options.model, options.device, options.compute_type, options.threads,
            options.stub_delay_ms, options.stub_error_rate, options.stub_seed)  # fmt: skip
     with _opening:
         if key not in _opened:
-            _opened[key] = _open(options)
-        engine: Recognizer = _opened[key]
-        return engine
-
-
-def _open(options: Options) -> Any:
-    kind = engine_class("recognizer", options.engine)
-    if options.engine == "stub":
-        return kind(**options.stub_settings())
-    return kind(
-        model=store.resolve("whisper", options.model),
-        device=options.device,
-        compute_type=options.compute_type,
-        threads=options.threads,
-    )
+            settings = options.stub_settings() if options.engine == "stub" else {
+                "model": store.resolve("whisper", options.model), "device": options.device,
+                "compute_type": options.compute_type, "threads": options.threads,
+            }  # fmt: skip
+            _opened[key] = engine_class(kind, options.engine)(**settings)
+        return _opened[key]
 
 
 def _silero() -> Any:

@@ -85,8 +85,6 @@ class Hearing:
     """Punctuation right behind the told words, which belongs to the last of them."""
     language: str
     language_probability: float = 1.0
-    average_log_probability: float = 0.0
-    no_speech_probability: float = 0.0
 
 
 class Recognizer(Protocol):
@@ -98,8 +96,23 @@ class Recognizer(Protocol):
     def recognize(self, utterances: Sequence[Samples], decoding: Decoding) -> list[Recognition]:
         """One recognition an utterance, in order; utterances are 16 kHz and at most 30 s long."""
 
-    def listen(self, samples: Samples, said: Sequence[SpokenWord], decoding: Decoding) -> Hearing:
-        """What is heard behind `said`, words at the start of `samples` that `listen` found before (16 kHz, at most 30 s)."""
+    def close(self) -> None:
+        """Frees the model."""
+
+
+class LiveRecognizer(Protocol):
+    """Speech to text while it is spoken."""
+
+    workers: int
+    """How many threads may call `listen` at once."""
+
+    def listen(
+        self, samples: Samples, said: Sequence[SpokenWord], expected: Sequence[SpokenWord], decoding: Decoding
+    ) -> Hearing:
+        """What is heard behind `said`, words at the start of `samples` that `listen` found before (16 kHz, at most 30 s).
+
+        `expected`: the words that it found behind them last time, which it may use to be faster.
+        """
 
     def close(self) -> None:
         """Frees the model."""
@@ -181,6 +194,10 @@ REGISTRY: dict[str, dict[str, str]] = {
         "whisper": "whisper:WhisperRecognizer",
         "stub": "stub:StubRecognizer",
     },
+    "live recognizer": {
+        "whisper": "whisper_live:WhisperListener",
+        "stub": "stub:StubRecognizer",
+    },
     "translator": {
         "firefox": "firefox:FirefoxTranslator",
         "ct2": "ct2:Ct2Translator",
@@ -195,7 +212,7 @@ REGISTRY: dict[str, dict[str, str]] = {
 """Engine kind → name → `module:Class` below this package. An engine is listed here or it does not exist."""
 
 EXTRAS = {"faster_whisper": "asr", "fxtranslate": "firefox", "ctranslate2": "ct2", "sentencepiece": "ct2",
-          "espeakng_loader": "espeak", "piper": "piper", "onnxruntime": "asr", "tokenizers": "asr",
+          "espeakng_loader": "espeak", "piper": "piper", "onnx": "asr", "onnxruntime": "asr", "tokenizers": "asr",
           "pychromecast": "cast", "zeroconf": "cast", "pyatv": "cast", "async_upnp_client": "cast",
           "starlette": "serve", "uvicorn": "serve", "websockets": "serve"}  # fmt: skip
 """Imported library → the extra that installs it."""

@@ -97,7 +97,9 @@ class StubRecognizer(_Stub):
         text = " ".join(word.text for word in words)
         return Recognition(text=text, language=language, average_log_probability=-0.1, words=tuple(words))
 
-    def listen(self, samples: Samples, said: Sequence[SpokenWord], decoding: Decoding) -> Hearing:
+    def listen(
+        self, samples: Samples, said: Sequence[SpokenWord], expected: Sequence[SpokenWord], decoding: Decoding
+    ) -> Hearing:
         """A word for each whole 0.4 s behind those said, drawn by the hash of its sound."""
         self._call("recognizer")
         language = decoding.language or "en"

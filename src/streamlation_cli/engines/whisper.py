@@ -17,7 +17,7 @@ import numpy as np
 from .. import memory
 from ..errors import ModelMissing, Unavailable, UsageError
 from ..models import hardware
-from . import SILENCE_S, Decoding, Hearing, Recognition, Samples, SpokenWord, needs_extra
+from . import SILENCE_S, Decoding, Recognition, Samples, SpokenWord, needs_extra
 from .mel import HOP, SAMPLE_RATE_HZ, MelSpectrogram
 
 hardware.allow_avx512()
@@ -108,12 +108,6 @@ class WhisperRecognizer:
             )
             for hypothesis, spoken in zip(hypotheses, words, strict=True)
         ]
-
-    def listen(self, samples: Samples, said: Sequence[SpokenWord], decoding: Decoding) -> Hearing:
-        """See `Recognizer`."""
-        from .whisper_stream import listen
-
-        return listen(self, samples, said, decoding)
 
     def _encode(self, utterances: Sequence[Samples], silence_s: float) -> Any:
         """The encoder's output, shape (utterances, positions, width): all as long as the longest one needs."""

@@ -74,6 +74,10 @@ class WhisperTokens:
         """The tokens as text, special ones left out."""
         return str(self._tokenizer.decode([token for token in tokens if token < self.end])).strip()
 
+    def piece(self, token: int) -> str:
+        """One token's text, the space before it included."""
+        return str(self._tokenizer.decode([token]))
+
     def words(self, tokens: Sequence[int], language: str) -> list[TokenWord]:
         """The tokens (no special ones) as words; punctuation stays with its word but adds nothing to its sound."""
         words: list[TokenWord] = []

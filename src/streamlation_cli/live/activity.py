@@ -22,10 +22,11 @@ class LiveActivity:
         self._levelled = _Stream(session)
         self._rest = np.zeros(0, np.int16)
 
-    def push(self, samples: Pcm16) -> Samples:
-        """Takes the next samples; returns the probabilities of the windows that are whole, in order."""
+    def push(self, samples: Pcm16, least: int = 1) -> Samples:
+        """Takes the next samples; returns the probabilities of the windows that are whole, in order, when there are `least`."""
         heard = np.concatenate([self._rest, samples])
         count = len(heard) // WINDOW
+        count = count if count >= least else 0
         self._rest = heard[count * WINDOW :]
         if not count:
             return np.zeros(0, np.float32)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..engines import Decoding, Hearing, Recognizer, Samples, SpokenWord
+from ..engines import Decoding, Hearing, LiveRecognizer, Samples, SpokenWord
 from ..guard import compression_ratio
 from ..records import SAMPLE_RATE_HZ
 from ..voice_activity import WINDOW
@@ -48,8 +48,6 @@ class Tuning:
     """Committed audio that stays in the buffer, with its words."""
     memory_s: float = 2.0
     """The context of what was said is forgotten after a pause of this length."""
-    doubt_s: float = 0.85
-    """A word below `policy.sure` that ended at least so long ago is decoded with more context before it can be committed."""
     shown_confidence: float = 0.5
     """A word that may change yet is shown from this probability on, and none behind one that is not."""
     shown_s: float = 0.1
@@ -68,11 +66,11 @@ class Task:
     """And ends."""
     said: tuple[SpokenWord, ...]
     """The committed words in it, on the stretch's clock."""
+    expected: tuple[SpokenWord, ...]
+    """What was heard behind them last time."""
     last: bool
     """The utterance is over."""
     speech_end_s: float
-    doubtful: bool = False
-    """Words that are hard to hear may be committed now: an utterance's first, or some that the last hypothesis was not sure of."""
 
     def told(self) -> tuple[SpokenWord, ...]:
         """The committed words on the audio's own clock."""
@@ -135,7 +133,8 @@ class Listener:
         self._buffer = np.concatenate([self._buffer, samples])
         self._end += len(samples)
         tuning = self.tuning
-        for probability in self._activity.push(samples).tolist():
+        least = 1 if self._speech_start is not None else IDLE_WINDOWS
+        for probability in self._activity.push(samples, least).tolist():
             threshold = tuning.stop_probability if self._speaking else tuning.start_probability
             self._speaking = probability >= threshold
             window, self._judged = self._judged, self._judged + WINDOW
@@ -165,9 +164,9 @@ class Listener:
             start_s=self._start / SAMPLE_RATE_HZ,
             edge_s=self.edge_s,
             said=tuple(self._said),
+            expected=self._before,
             last=last,
             speech_end_s=self._speech_end / SAMPLE_RATE_HZ,
-            doubtful=self._opens() or any(self._doubts(word) for word in self._before),
         )
 
     def _is_time(self) -> bool:
@@ -181,16 +180,6 @@ class Listener:
             if 0 < due_s <= step_s + tuning.swing_s:
                 step_s = max(due_s, step_s - tuning.swing_s)
         return new_s >= step_s
-
-    def _opens(self) -> bool:
-        """Whether the next decoding may commit the utterance's first words."""
-        since = self._speech_start or 0
-        said = bool(self._said) and round(self._said[-1].end_s * SAMPLE_RATE_HZ) > since
-        return not said and self._end - since >= self.tuning.policy.settle_s * SAMPLE_RATE_HZ
-
-    def _doubts(self, word: SpokenWord) -> bool:
-        """Whether this word of the last hypothesis is due before long, and unsure."""
-        return word.confidence < self.tuning.policy.sure and self.edge_s - word.end_s >= self.tuning.doubt_s
 
     def settle(self, task: Task, hearing: Hearing) -> Update:
         """What the hearing of a task means; tasks are settled one by one."""
@@ -280,17 +269,11 @@ def _levelled(pcm: Pcm16) -> Samples:
     return samples * np.float32(0.5 / peak) if 0 < peak < 0.1 else samples
 
 
-def heard(engine: Recognizer, task: Task, decoding: Decoding) -> Hearing:
-    """What the engine hears; a loop is asked for again with all the context there is, and is nothing if it stays one.
-
-    Doubtful words are heard with more silence behind them. That costs half as much again, so it is not done every time; done
-    every time it brings no more.
-    """
-    if task.doubtful and decoding.context == "short":
-        decoding = replace(decoding, context="long")
-    hearing = engine.listen(task.samples, task.told(), decoding)
+def heard(engine: LiveRecognizer, task: Task, decoding: Decoding) -> Hearing:
+    """What the engine hears; a loop is asked for again with all the context there is, and is nothing if it stays one."""
+    hearing = engine.listen(task.samples, task.told(), task.expected, decoding)
     if is_loop(hearing):
-        hearing = engine.listen(task.samples, task.told(), replace(decoding, context="full"))
+        hearing = engine.listen(task.samples, task.told(), (), replace(decoding, context="full"))
         if is_loop(hearing):
             return replace(hearing, words=(), text="")
     return hearing
@@ -319,6 +302,9 @@ def ends_sentence(text: str) -> bool:
 
 SETTLED = 4000
 """Samples behind the speech from which on a decoding has heard the last word's end."""
+IDLE_WINDOWS = 4
+"""Windows that are judged at once while nobody speaks: it takes a third of the time, and no word is later for it, since a decoding
+waits for far more sound."""
 MOST_COMPRESSION = 2.4
 EXPECTED = 3
 """Words that take no time together were not heard."""

@@ -1,8 +1,6 @@
 """Does recognition keep up, and what is given up, in this order, while it does not.
 
 0 as asked ─► 1 longer steps ─► 2 no volatile words ─► 3 beam 1 ─► 4 the smaller model, where one is installed
-
-From level 1 on words in doubt get no more context either.
 """
 
 from __future__ import annotations

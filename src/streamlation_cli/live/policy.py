@@ -26,12 +26,12 @@ class Policy:
     """A word is sure from this probability on."""
     agreed_s: float = 0.2
     """A sure word that the last hypothesis had too must have ended so long ago."""
-    unsure_s: float = 1.15
+    unsure_s: float = 1.5
     """Any other word must have ended so long ago: one that is unsure, or that the last hypothesis had not."""
     last_s: float = 0.5
     """The last word of the hypothesis may still get an ending or its punctuation: it must have been there before."""
     guess: float = 0.4
-    """A word below this probability that was heard once is a guess."""
+    """A word below this probability that was heard once is a guess, and so is one below half of it that was heard twice."""
     settle_s: float = 1.3
     """Audio that an utterance must have before anything of it is committed: its first words are the hardest to hear."""
 
@@ -53,7 +53,7 @@ class Policy:
         """
         for index in range(len(tail) - 1, -1, -1):
             agreed = index < len(before) and same(tail[index], before[index])
-            if agreed or tail[index].confidence >= self.guess:
+            if tail[index].confidence >= (self.guess / 2 if agreed else self.guess):
                 return tuple(tail[: index + 1])
         return ()
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from ..engines import Decoding, Hearing, Recognizer
+from ..engines import Decoding, Hearing, LiveRecognizer
 from ..errors import TryAgain
 from ..lag import Lag
 from ..languages import AUTO, primary
@@ -30,7 +30,7 @@ from ..records import SAMPLE_RATE_HZ, Discontinuity, Eos, Error, Header, Pcm, St
 from .activity import LiveActivity
 from .listener import Listener, Task, Tuning, heard
 from .load import LEVELS, LONGER, Load
-from .policy import NEVER_S, Policy
+from .policy import Policy
 from .transcripts import Transcripts
 
 _log = logging.getLogger("streamlation.transcribe")
@@ -54,11 +54,9 @@ LOST_CONFIDENCE = 0.4
 """Mean confidence of an utterance's words below which the language is looked for again."""
 
 PRESETS = {
-    "latency": Tuning(
-        step_s=0.4, beam_size=1, context_s=5.0, doubt_s=0.6, policy=Policy(unsure_s=0.9, last_s=0.3, settle_s=1.0)
-    ),
+    "latency": Tuning(step_s=0.4, beam_size=1, context_s=5.0, policy=Policy(unsure_s=0.9, last_s=0.3, settle_s=1.0)),
     "balanced": Tuning(),
-    "accuracy": Tuning(context_s=9.0, doubt_s=1.7, policy=Policy(unsure_s=2.0)),
+    "accuracy": Tuning(context_s=9.0, policy=Policy(unsure_s=2.0)),
 }  # fmt: skip
 
 
@@ -66,8 +64,8 @@ PRESETS = {
 class Engines:
     """What a session decodes with."""
 
-    usual: Recognizer
-    smaller: Callable[[], Recognizer] | None
+    usual: LiveRecognizer
+    smaller: Callable[[], LiveRecognizer] | None
     """Opens the one for when the usual one cannot keep up."""
     pool: Executor
     """The threads that may call them, shared by all sessions of the process."""
@@ -162,7 +160,7 @@ class LiveSession:
         level = self._load.level
         self._listener.tuning = self._tuning
         if level:
-            self._listener.tuning = replace(self._tuning, step_s=self._tuning.step_s * LONGER, doubt_s=NEVER_S)
+            self._listener.tuning = replace(self._tuning, step_s=self._tuning.step_s * LONGER)
         task = self._listener.task(ended=ended)
         if task is None:
             return
@@ -253,7 +251,7 @@ def decoding_of(header: Header, from_: str, task: str, prompt: str, hotwords: st
     )  # fmt: skip
 
 
-def _decode(engine: Recognizer, task: Task, decoding: Decoding) -> Hearing:
+def _decode(engine: LiveRecognizer, task: Task, decoding: Decoding) -> Hearing:
     for _ in range(ATTEMPTS - 1):
         try:
             return heard(engine, task, decoding)

@@ -1,0 +1,122 @@
+"""Whisper as it is computed live on a CPU, beside CTranslate2's, on the same weights and sounds."""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from conftest import ROOT
+from streamlation_cli.engines import Decoding
+from streamlation_cli.engines.ct2_weights import Ct2Weights
+from streamlation_cli.engines.mel import MelSpectrogram
+from streamlation_cli.engines.whisper_live import WhisperListener
+from streamlation_cli.engines.whisper_network import Encoder
+from streamlation_cli.errors import Unavailable
+from streamlation_cli.live.policy import plain
+from streamlation_cli.models import store
+
+AUDIO = ROOT / "testdata" / "audio"
+
+
+@cache
+def samples(name: str) -> np.ndarray:
+    """A bundled recording: float32 in [-1, 1] at 16 kHz."""
+    resampler = av.AudioResampler("s16", "mono", 16_000)
+    with av.open(str(AUDIO / name)) as container:
+        frames = [part.to_ndarray() for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+        frames += [part.to_ndarray() for part in resampler.resample(None)]
+    return np.concatenate(frames, axis=1)[0].astype(np.float32) / 32768
+
+
+@cache
+def listener(model: str, compute_type: str = "") -> WhisperListener:
+    return WhisperListener(model=store.resolve("whisper", model), device="cpu", compute_type=compute_type)
+
+
+@pytest.mark.parametrize("model", ["base", "tiny.en"])
+def test_it_hears_what_ctranslate2_hears(model: str) -> None:
+    """The text and, within two positions of the encoder's output, the times."""
+    sound = samples("hello_en.flac")
+    mine, other = (
+        listener(model, compute_type).listen(sound, (), (), Decoding(language="en")) for compute_type in ("", "float32")
+    )
+    assert [plain(word.text) for word in mine.words] == [plain(word.text) for word in other.words]
+    for one, two in zip(mine.words, other.words, strict=True):
+        assert (one.start_s, one.end_s) == pytest.approx((two.start_s, two.end_s), abs=0.05)
+        assert one.confidence == pytest.approx(two.confidence, abs=0.3)
+
+
+def test_the_language_is_the_one_that_ctranslate2_finds() -> None:
+    sound = samples("hello_en.flac")
+    mine, other = (listener("base", kind).listen(sound, (), (), Decoding()) for kind in ("", "float32"))
+    assert (mine.language, other.language) == ("en", "en")
+    assert mine.language_probability == pytest.approx(other.language_probability, abs=0.1)
+
+
+def test_the_silence_that_is_computed_once_stands_for_what_follows() -> None:
+    """States of the sound are clearly nearer to those in 30 s of sound and silence than without it."""
+    encoder = Encoder(Ct2Weights(store.resolve("whisper", "base") / "model.bin"), 1)
+    spectrum, sound = MelSpectrogram(80), samples("hello_en.flac")
+    heard = len(sound) // 320
+    frames = heard * 2 // 40 * 40 + 240
+    whole = encoder.encode(spectrum.one(sound, 3000))[:heard]
+
+    def apart(states: np.ndarray) -> float:
+        return float(np.linalg.norm(states[:heard] - whole) / np.linalg.norm(whole))
+
+    mine = apart(encoder.encode(spectrum.one(sound, frames)))
+    assert mine < 0.8 * apart(encoder.encode(spectrum.one(sound, frames), silent=False))
+
+
+def written(path: Path, variables: dict[str, tuple[np.ndarray, int]], aliases: dict[str, str]) -> Path:
+    """A file as CTranslate2 writes it; each variable with the number of its type."""
+
+    def string(text: str) -> bytes:
+        return struct.pack("<H", len(text) + 1) + text.encode() + b"\0"
+
+    data = struct.pack("<I", 6) + string("WhisperSpec") + struct.pack("<II", 3, len(variables))
+    for name, (values, kind) in variables.items():
+        data += string(name) + struct.pack(f"<B{values.ndim}I", values.ndim, *values.shape)
+        data += struct.pack("<BI", kind, values.nbytes) + values.tobytes()
+    data += struct.pack("<I", len(aliases)) + b"".join(string(one) + string(other) for one, other in aliases.items())
+    path.write_bytes(data)
+    return path
+
+
+def test_weights_of_every_type_are_read(tmp_path: Path) -> None:
+    values = np.array([[0.5, -1.0], [2.0, 0.25]], np.float32)
+    factor = np.array([127.0, 63.5], np.float32)
+    weights = Ct2Weights(
+        written(
+            tmp_path / "model.bin",
+            {
+                "float": (values, 0), "half": (values.astype(np.float16), 4),
+                "brain": ((values.view(np.uint32) >> 16).astype(np.uint16), 5),
+                "byte": (np.rint(values * factor[:, None]).astype(np.int8), 1), "byte_scale": (factor, 0),
+                "decoder/layer_0/x": (values, 0), "decoder/layer_1/x": (values, 0), "decoder/layer_norm/gamma": (values, 0),
+            },
+            {"other": "half"},
+        )
+    )  # fmt: skip
+    for name in ("float", "half", "brain", "other"):
+        assert (weights.rows(name) == values).all()
+    assert weights.rows("byte") == pytest.approx(values, abs=0.02)
+    assert weights.rows("byte", np.array([1])) == pytest.approx(values[1:], abs=0.02)
+    assert weights.layers("decoder") == 2
+    weights.forget()
+    assert (weights.rows("float") == values).all()
+
+
+@pytest.mark.parametrize("damage", ["cut off", "newer", "other"])
+def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path, damage: str) -> None:
+    path = written(tmp_path / "model.bin", {"float": (np.ones((4, 4), np.float32), 0)}, {})
+    data = path.read_bytes()
+    path.write_bytes({"cut off": data[:-30], "newer": struct.pack("<I", 7) + data[4:], "other": b"RIFF" * 40}[damage])
+    with pytest.raises(Unavailable, match="fetch it again") as caught:
+        Ct2Weights(path)
+    assert "\n" not in str(caught.value)
