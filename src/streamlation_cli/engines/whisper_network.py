@@ -270,7 +270,7 @@ class Decoder:
                 if token == self._end
             ]
             goes_on = [(score, parent, token) for score, parent, token in found if token != self._end][:beam_size]
-            if len(ended) >= beam_size:
+            if len(ended) >= beam_size or self._is_over(ended, goes_on[0][0], len(told) + most):
                 break
             parents = [parent for _, parent, _ in goes_on]
             probabilities = [self._going_on(rows[parent], token) for _, parent, token in goes_on]
@@ -297,6 +297,12 @@ class Decoder:
         scores = {token: math.exp(score) for score, token in row if token in set(among)}
         whole = sum(scores.values()) or 1.0
         return sorted(((token, score / whole) for token, score in scores.items()), key=lambda pair: -pair[1])
+
+    @staticmethod
+    def _is_over(ended: Sequence[_Text], score: float, longest: int) -> bool:
+        """Whether no text that goes on can become as likely as one that has ended: its score can only fall, and is divided by the
+        tokens that it will have, `longest` at most."""
+        return any(text.score >= score / max(1, longest) for text in ended)
 
     def _sure(self, rows: Sequence[_Row], expected: Sequence[int]) -> int:
         """How many of the tokens that are expected are certain still."""
