@@ -12,6 +12,13 @@ from . import Samples
 SAMPLE_RATE_HZ = 16_000
 HOP = 160
 """Samples a frame: 10 ms."""
+FULL_FRAMES = 3000
+"""What Whisper was trained on: 30 s."""
+STEP_FRAMES = 40
+"""Lengths are rounded up to multiples of this. oneDNN, below CTranslate2, compiles its convolutions for each length (4 ms)
+and keeps the last thousand (0.7 MiB a length), so over hours of all lengths it would take hundreds of MiB."""
+ENCODED_S = 2 * HOP / SAMPLE_RATE_HZ
+"""Time that one position of the encoder's output stands for."""
 FFT = 400
 BLOCK = 8
 """Frames multiplied at once: so few that OpenBLAS starts no threads, which would only take time from the decoder's."""
@@ -50,6 +57,15 @@ class MelSpectrogram:
         out += 4.0
         out /= 4.0
         return out
+
+
+def frames_of(samples: int, silence_s: float) -> int:
+    """Frames of so many samples and the silence after them, or a little more: whole steps, at most FULL_FRAMES.
+
+    >>> frames_of(16_000, 2.0), frames_of(16_000, 30.0)
+    (320, 3000)
+    """
+    return min(FULL_FRAMES, -(-(samples + round(silence_s * SAMPLE_RATE_HZ)) // (STEP_FRAMES * HOP)) * STEP_FRAMES)
 
 
 def mel_filters(bands: int) -> Mel:

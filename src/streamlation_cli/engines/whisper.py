@@ -18,26 +18,17 @@ from .. import memory
 from ..errors import ModelMissing, Unavailable, UsageError
 from ..models import hardware
 from . import SILENCE_S, Decoding, Recognition, Samples, SpokenWord, needs_extra
-from .mel import HOP, SAMPLE_RATE_HZ, MelSpectrogram
+from .mel import ENCODED_S, HOP, SAMPLE_RATE_HZ, MelSpectrogram, frames_of
 
 hardware.allow_avx512()
 with needs_extra("the whisper engine"):
     import ctranslate2
 
-    from .whisper_tokens import WhisperTokens
+    from .whisper_tokens import CONTEXT_TOKENS, WhisperTokens
 
-FULL_FRAMES = 3000
-"""What Whisper was trained on: 30 s."""
-STEP_FRAMES = 40
-"""Lengths are rounded up to multiples of this. oneDNN, below CTranslate2, compiles its convolutions for each length (4 ms)
-and keeps the last thousand (0.7 MiB a length), so over hours of all lengths it would take hundreds of MiB."""
-ENCODED_S = 2 * HOP / SAMPLE_RATE_HZ
-"""Time that one position of the encoder's output stands for."""
 TOKENS_PER_SECOND = 20
 """More than anyone says; a transcript that goes on is a loop and is cut off."""
 SPARE_TOKENS = 20
-CONTEXT_TOKENS = 448
-"""The decoder's context."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +102,7 @@ class WhisperRecognizer:
 
     def _encode(self, utterances: Sequence[Samples], silence_s: float) -> Any:
         """The encoder's output, shape (utterances, positions, width): all as long as the longest one needs."""
-        frames = self._frames(max(len(samples) for samples in utterances), silence_s)
+        frames = frames_of(max(len(samples) for samples in utterances), silence_s)
         if self._model.device != "cpu":
             features = self._mel.batch(utterances, frames)
             # Several GPUs take turns, so what one has encoded must be in the memory that the others reach too.
@@ -122,16 +113,11 @@ class WhisperRecognizer:
         positions = frames // 2
         filled = []
         for samples in utterances:
-            own = self._frames(len(samples), silence_s)
+            own = frames_of(len(samples), silence_s)
             features = self._mel.one(samples, own)[None]
             states = np.asarray(self._model.encode(ctranslate2.StorageView.from_array(features)))
             filled.append(np.pad(states, ((0, 0), (0, positions - states.shape[1]), (0, 0)), mode="edge"))
         return ctranslate2.StorageView.from_array(np.concatenate(filled))
-
-    @staticmethod
-    def _frames(samples: int, silence_s: float) -> int:
-        """Mel frames of so many samples and the silence after them, or a little more: whole steps, at most FULL_FRAMES."""
-        return min(FULL_FRAMES, -(-(samples + round(silence_s * SAMPLE_RATE_HZ)) // (STEP_FRAMES * HOP)) * STEP_FRAMES)
 
     def _languages(self, encoded: Any, decoding: Decoding, count: int) -> list[tuple[str, float]]:
         """Language and its probability, an utterance."""

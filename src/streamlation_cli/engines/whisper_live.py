@@ -18,8 +18,8 @@ from .. import memory
 from ..errors import ModelMissing, UsageError
 from ..models import hardware
 from . import FULL_S, Decoding, Hearing, Samples, SpokenWord
-from .mel import HOP, SAMPLE_RATE_HZ, Mel, MelSpectrogram
-from .whisper_tokens import UNSPACED, WhisperTokens
+from .mel import ENCODED_S, HOP, SAMPLE_RATE_HZ, Mel, MelSpectrogram, frames_of
+from .whisper_tokens import CONTEXT_TOKENS, UNSPACED, WhisperTokens
 
 if TYPE_CHECKING:
     from .whisper import WhisperRecognizer
@@ -29,15 +29,10 @@ SILENCE_S = 2.0
 LONG_SILENCE_S = 8.0
 """And where it does not: on a development recording of Portuguese, started at four places, 25.5 words of 106 were wrong with 2 s,
 23.5 with 5 s, 21.5 with 8 s and 22.0 with all that makes 30 s."""
-FULL_FRAMES = 3000
-STEP_FRAMES = 40
-"""Lengths are rounded up to multiples of this: libraries prepare for each length, and keep that."""
 TOKENS_PER_SECOND = 5
 """As fast as people mostly speak. What is cut off comes with the next decoding; with more room (7 a second and more) the decoder goes
 on with what it expects to hear, which costs time and makes for more errors."""
 SPARE_TOKENS = 3
-CONTEXT_TOKENS = 448
-ENCODED_S = 2 * HOP / SAMPLE_RATE_HZ
 INT8 = ("", "int8", "int8_float32")
 """Compute types that the network here is; for any other, CTranslate2 computes."""
 ENCODER_THREADS = 2
@@ -116,8 +111,7 @@ class WhisperListener:
         # The language is the surer the less silence there is: of a Spanish sentence 0.80, 0.59 and 0.28 with 2, 8 and 26 s.
         unknown = decoding.language is None
         silence_s = FULL_S if decoding.context == "full" else SILENCE_S if unknown else backend.silence_s
-        steps = -(-(len(samples) + round(silence_s * SAMPLE_RATE_HZ)) // (STEP_FRAMES * HOP))
-        encoded = backend.encode(self._mel.one(samples, min(FULL_FRAMES, steps * STEP_FRAMES)), plain=unknown)
+        encoded = backend.encode(self._mel.one(samples, frames_of(len(samples), silence_s)), plain=unknown)
         language, language_probability = decoding.language or "en", 1.0
         if decoding.language is None and backend.multilingual:
             language, language_probability = backend.language(encoded)

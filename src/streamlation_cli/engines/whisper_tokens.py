@@ -13,6 +13,8 @@ from tokenizers import Tokenizer
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 """Languages written without spaces: a word is a character there."""
 
+CONTEXT_TOKENS = 448
+"""The decoder's context."""
 PROMPT_TOKENS = 223
 """At most so much of the context goes to a prompt: just under half, as Whisper was trained."""
 
