@@ -19,6 +19,7 @@ from conftest import ROOT
 from media import SPEECH, direct, of
 from streamlation_cli.engines import Decoding, Hearing, SpokenWord
 from streamlation_cli.lag import Lag
+from streamlation_cli.live.activity import LiveActivity
 from streamlation_cli.live.listener import (
     Listener,
     Task,
@@ -34,6 +35,7 @@ from streamlation_cli.live.policy import Policy
 from streamlation_cli.live.transcripts import LONGEST_MS, Transcripts
 from streamlation_cli.records import Discontinuity, Eos, Header, Pcm, Status, StreamRecord, Transcript
 from streamlation_cli.stages.transcribe import Options, stage
+from streamlation_cli.voice_activity import open_silero
 from support import shell
 from test_transcribe import words_of
 
@@ -460,3 +462,30 @@ def test_at_an_utterances_end_a_word_that_is_hardly_believed_is_dropped(
     """Heard twice a word may be less likely, but in music a decoder hears `The End` again and again."""
     last = word("end", 1.0, 1.4, confidence)
     assert Policy().believable((last,), (last,) if before else ()) == ((last,) if kept else ())
+
+
+def test_windows_are_judged_one_by_one_only_while_somebody_speaks() -> None:
+    asked = []
+
+    class Asked(Loudness):
+        def push(self, samples: Audio, least: int = 1) -> Any:
+            asked.append(least)
+            return super().push(samples)
+
+    listener = Listener(Asked(), Tuning())  # type: ignore[arg-type]
+    for sound in (np.zeros(1600, np.int16), np.ones(1600, np.int16), np.ones(1600, np.int16)):
+        listener.hear(sound)
+    assert asked == [4, 4, 1]
+
+
+@pytest.mark.long
+def test_windows_judged_together_are_speech_where_they_are_one_by_one() -> None:
+    """All but the one where it begins: the level of the windows judged with it is known there."""
+    sound = direct(ROOT / "testdata" / "audio" / "hello_en.flac")
+    found = []
+    for least in (1, 4):
+        activity = LiveActivity(open_silero())
+        found.append(np.concatenate([activity.push(sound[at : at + 800], least) for at in range(0, len(sound), 800)]))
+    count = len(found[1])
+    assert count > len(found[0]) - 4
+    assert ((found[0][:count] >= 0.5) != (found[1] >= 0.5)).sum() <= 1

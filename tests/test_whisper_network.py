@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from streamlation_cli.engines import Decoding
+from streamlation_cli.engines import Decoding, whisper_network
 from streamlation_cli.engines.ct2_weights import Ct2Weights
 from streamlation_cli.engines.mel import MelSpectrogram
 from streamlation_cli.engines.whisper_live import WhisperListener
@@ -120,3 +120,16 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path, damage: 
     with pytest.raises(Unavailable, match="fetch it again") as caught:
         Ct2Weights(path)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_certain_still_is_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same words in fewer runs of the decoder."""
+    sound, decoding = samples("hello_en.flac"), Decoding(language="en")
+    runs = []
+    step = whisper_network._Run.step
+    monkeypatch.setattr(whisper_network._Run, "step", lambda *given: runs.append(1) or step(*given))
+    whole = listener("base").listen(sound, (), (), decoding)
+    searched = len(runs)
+    again = listener("base").listen(sound, (), whole.words, decoding)
+    assert again.text == whole.text
+    assert len(runs) - searched < searched
