@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from streamlation_cli.engines import Decoding, whisper_network
+from streamlation_cli.engines import Decoding, whisper_decoder, whisper_network
 from streamlation_cli.engines.ct2_weights import Ct2Weights
 from streamlation_cli.engines.mel import MelSpectrogram
+from streamlation_cli.engines.whisper_encoder import Encoder
 from streamlation_cli.engines.whisper_live import WhisperListener
-from streamlation_cli.engines.whisper_network import Encoder
 from streamlation_cli.errors import Unavailable
 from streamlation_cli.live.policy import plain
 from streamlation_cli.models import store
@@ -64,13 +64,30 @@ def test_the_silence_that_is_computed_once_stands_for_what_follows() -> None:
     spectrum, sound = MelSpectrogram(80), samples("hello_en.flac")
     heard = len(sound) // 320
     frames = heard * 2 // 40 * 40 + 240
-    whole = encoder.encode(spectrum.one(sound, 3000))[:heard]
+    whole = encoder.encode(spectrum.one(sound, 3000))[0][:heard]
 
     def apart(states: np.ndarray) -> float:
         return float(np.linalg.norm(states[:heard] - whole) / np.linalg.norm(whole))
 
-    mine = apart(encoder.encode(spectrum.one(sound, frames)))
-    assert mine < 0.8 * apart(encoder.encode(spectrum.one(sound, frames), silent=False))
+    mine = apart(encoder.encode(spectrum.one(sound, frames))[0])
+    assert mine < 0.8 * apart(encoder.encode(spectrum.one(sound, frames), silent=False)[0])
+
+
+def test_audio_that_grows_is_heard_as_if_it_were_whole() -> None:
+    """What is known of its start stands for it: the words and their times are those of the whole, and little of it is encoded again."""
+    engine, decoding = listener("base"), Decoding(language="en")
+    sound = np.concatenate([samples("hello_en.flac")] * 4)[: 9 * 16_000]
+    hearing = engine.listen(sound[:16_000], (), (), decoding)
+    for end in range(24_000, len(sound) + 1, 8000):
+        hearing = engine.listen(sound[:end], (), (), decoding, heard=hearing.heard)
+    whole = engine.listen(sound, (), (), decoding)
+    assert [plain(word.text) for word in hearing.words] == [plain(word.text) for word in whole.words]
+    for one, two in zip(hearing.words, whole.words, strict=True):
+        assert one.end_s == pytest.approx(two.end_s, abs=0.1)  # where one begins after a pause is anybody's guess
+    assert hearing.heard.of_backend.kept == 9 * 50 - whisper_network.AHEAD
+    offers, wholly = hearing.heard.of_backend.offers, whole.heard.of_backend.offers
+    for mine, other in zip(offers, wholly, strict=True):
+        assert np.linalg.norm(mine - other) < 0.1 * np.linalg.norm(other)
 
 
 def written(path: Path, variables: dict[str, tuple[np.ndarray, int]], aliases: dict[str, str]) -> Path:
@@ -126,8 +143,8 @@ def test_what_is_certain_still_is_not_searched_for(monkeypatch: pytest.MonkeyPat
     """The same words in fewer runs of the decoder."""
     sound, decoding = samples("hello_en.flac"), Decoding(language="en")
     runs = []
-    step = whisper_network._Run.step
-    monkeypatch.setattr(whisper_network._Run, "step", lambda *given: runs.append(1) or step(*given))
+    step = whisper_decoder._Run.step
+    monkeypatch.setattr(whisper_decoder._Run, "step", lambda *given: runs.append(1) or step(*given))
     whole = listener("base").listen(sound, (), (), decoding)
     searched = len(runs)
     again = listener("base").listen(sound, (), whole.words, decoding)

@@ -85,6 +85,8 @@ class Hearing:
     """Punctuation right behind the told words, which belongs to the last of them."""
     language: str
     language_probability: float = 1.0
+    heard: Any = field(default=None, compare=False, repr=False)
+    """What the engine wants to be given with the same audio when it has grown; opaque."""
 
 
 class Recognizer(Protocol):
@@ -107,11 +109,13 @@ class LiveRecognizer(Protocol):
     """How many threads may call `listen` at once."""
 
     def listen(
-        self, samples: Samples, said: Sequence[SpokenWord], expected: Sequence[SpokenWord], decoding: Decoding
-    ) -> Hearing:
+        self, samples: Samples, said: Sequence[SpokenWord], expected: Sequence[SpokenWord], decoding: Decoding,
+        heard: Any = None, goes_on: bool = False,
+    ) -> Hearing:  # fmt: skip
         """What is heard behind `said`, words at the start of `samples` that `listen` found before (16 kHz, at most 30 s).
 
-        `expected`: the words that it found behind them last time, which it may use to be faster.
+        `expected`: the words that it found behind them last time, which it may use to be faster; so is `heard`, of the last hearing of
+        the same audio when it was shorter.
         """
 
     def close(self) -> None:

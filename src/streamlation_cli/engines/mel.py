@@ -20,6 +20,8 @@ and keeps the last thousand (0.7 MiB a length), so over hours of all lengths it 
 ENCODED_S = 2 * HOP / SAMPLE_RATE_HZ
 """Time that one position of the encoder's output stands for."""
 FFT = 400
+SOUNDLESS = -10.0
+"""Logarithm of what is no sound at all."""
 BLOCK = 8
 """Frames multiplied at once: so few that OpenBLAS starts no threads, which would only take time from the decoder's."""
 
@@ -39,33 +41,43 @@ class MelSpectrogram:
         return np.stack([self.one(samples, frames) for samples in utterances])
 
     def one(self, samples: Samples, frames: int) -> Mel:
-        """Shape (bands, frames). Only the frames that hold sound are transformed; silence is known beforehand."""
-        heard = min(frames, len(samples) // HOP + 2)
+        """Shape (bands, frames)."""
+        return self.part(samples, 0, frames)[0]
+
+    def part(self, samples: Samples, first: int, frames: int, loudest: float = SOUNDLESS) -> tuple[Mel, float]:
+        """The frames from `first` up to `frames`, and the largest logarithm in them or `loudest`, that of those before.
+
+        Only the frames that hold sound are transformed; silence is known beforehand.
+        """
+        heard = max(0, min(frames, len(samples) // HOP + 2) - first)
         padded = np.zeros(heard * HOP + FFT, np.float32)
-        centred = samples[: heard * HOP + FFT // 2]
-        padded[FFT // 2 : FFT // 2 + len(centred)] = centred
-        if len(samples) > FFT // 2:
-            padded[: FFT // 2] = samples[FFT // 2 : 0 : -1]
+        begin = first * HOP - FFT // 2
+        centred = samples[max(0, begin) : begin + len(padded)]
+        padded[max(0, -begin) : max(0, -begin) + len(centred)] = centred
+        if begin < 0 and len(samples) > FFT // 2:
+            padded[:-begin] = samples[-begin:0:-1]
         framed = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP][:heard]
         spectrum = np.fft.rfft(framed * self._window, axis=1)
         power = np.zeros((-(-heard // BLOCK) * BLOCK, FFT // 2 + 1), np.float32)
         power[:heard] = spectrum.real**2 + spectrum.imag**2
         mel = (power.reshape(-1, BLOCK, FFT // 2 + 1) @ self._filters.T).reshape(-1, self.bands)[:heard]
-        out = np.full((self.bands, frames), -10.0, np.float32)
-        out[:, :heard] = np.log10(np.maximum(mel, 1e-10)).T
-        np.maximum(out, out.max() - 8.0, out=out)
+        out = np.full((self.bands, frames - first), SOUNDLESS, np.float32)
+        out[:, :heard] = np.log10(np.maximum(mel, 10**SOUNDLESS)).T
+        loudest = max(loudest, float(out.max(initial=SOUNDLESS)))
+        np.maximum(out, loudest - 8.0, out=out)
         out += 4.0
         out /= 4.0
-        return out
+        return out, loudest
 
 
-def frames_of(samples: int, silence_s: float) -> int:
+def frames_of(samples: int, silence_s: float, step: int = STEP_FRAMES) -> int:
     """Frames of so many samples and the silence after them, or a little more: whole steps, at most FULL_FRAMES.
 
-    >>> frames_of(16_000, 2.0), frames_of(16_000, 30.0)
-    (320, 3000)
+    >>> frames_of(16_000, 2.0), frames_of(16_000, 30.0), frames_of(16_000, 2.0, step=2)
+    (320, 3000, 300)
     """
-    return min(FULL_FRAMES, -(-(samples + round(silence_s * SAMPLE_RATE_HZ)) // (STEP_FRAMES * HOP)) * STEP_FRAMES)
+    whole = -(-(samples + round(silence_s * SAMPLE_RATE_HZ)) // (step * HOP))
+    return min(FULL_FRAMES, whole * step)
 
 
 def mel_filters(bands: int) -> Mel:

@@ -11,6 +11,7 @@ import random
 import re
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -98,8 +99,9 @@ class StubRecognizer(_Stub):
         return Recognition(text=text, language=language, average_log_probability=-0.1, words=tuple(words))
 
     def listen(
-        self, samples: Samples, said: Sequence[SpokenWord], expected: Sequence[SpokenWord], decoding: Decoding
-    ) -> Hearing:
+        self, samples: Samples, said: Sequence[SpokenWord], expected: Sequence[SpokenWord], decoding: Decoding,
+        heard: Any = None, goes_on: bool = False,
+    ) -> Hearing:  # fmt: skip
         """A word for each whole 0.4 s behind those said, drawn by the hash of its sound."""
         self._call("recognizer")
         language = decoding.language or "en"

@@ -12,6 +12,17 @@ from ..voice_activity import CONTEXT, WINDOW, Leveller, Samples
 Pcm16 = npt.NDArray[np.int16]
 
 
+IDLE_WINDOWS = 8
+"""Windows that are judged at once while nobody speaks. One by one they take three times as long, and no word is later for it, since a
+decoding waits for far more sound."""
+QUIET = 0.1
+"""While the levelled copy is less likely than this to be speech and nobody speaks, the audio as it is is not judged: in 124 stretches of
+development recordings, as loud as they are and at an eighth of it, speech began and ended where it did otherwise, to 0.2 s, and
+none was missed."""
+RECALLED = 16
+"""Windows that are then heard again before: the network needs to have heard what came before."""
+
+
 class LiveActivity:
     """Speech probabilities of a stream: the larger of the two of a window. Silero's state is carried on."""
 
@@ -21,18 +32,29 @@ class LiveActivity:
         self._plain = _Stream(session)
         self._levelled = _Stream(session)
         self._rest = np.zeros(0, np.int16)
+        self._unheard = np.zeros((0, WINDOW), np.float32)
+        """The last windows that were judged by their levelled copy alone."""
 
-    def push(self, samples: Pcm16, least: int = 1) -> Samples:
-        """Takes the next samples; returns the probabilities of the windows that are whole, in order, when there are `least`."""
+    def push(self, samples: Pcm16, *, idle: bool = False) -> Samples:
+        """Takes the next samples; returns the probabilities of the windows that are decided, in order.
+
+        `idle`: nobody speaks so far, so it can take its time: whole windows are decided IDLE_WINDOWS together.
+        """
         heard = np.concatenate([self._rest, samples])
         count = len(heard) // WINDOW
-        count = count if count >= least else 0
-        self._rest = heard[count * WINDOW :]
-        if not count:
+        if count < (IDLE_WINDOWS if idle else 1):
+            self._rest = heard
             return np.zeros(0, np.float32)
+        self._rest = heard[count * WINDOW :]
         windows = heard[: count * WINDOW].astype(np.float32).reshape(-1, WINDOW) / np.float32(32768)
-        levelled = self._leveller.level(windows, windows[:0])
-        return np.maximum(self._plain.judge(windows), self._levelled.judge(levelled))
+        levelled = self._levelled.judge(self._leveller.level(windows, windows[:0]))
+        if idle and levelled.max() < QUIET:
+            self._unheard = np.concatenate([self._unheard, windows])[-RECALLED:]
+            return levelled
+        if len(self._unheard):
+            self._plain.judge(self._unheard)
+            self._unheard = self._unheard[:0]
+        return np.maximum(levelled, self._plain.judge(windows))
 
 
 class _Stream:

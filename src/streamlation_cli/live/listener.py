@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,11 +43,11 @@ class Tuning:
     """A pause at least this long ends the utterance."""
     tail_s: float = 0.2
     """Words that start later than this after the speech has ended are none."""
-    context_s: float = 7.0
+    context_s: float = 16.0
     """A longer buffer is trimmed."""
-    keep_s: float = 1.5
+    keep_s: float = 8.0
     """Committed audio that stays in the buffer, with its words."""
-    memory_s: float = 2.0
+    memory_s: float = 5.0
     """The context of what was said is forgotten after a pause of this length."""
     shown_confidence: float = 0.5
     """A word that may change yet is shown from this probability on, and none behind one that is not."""
@@ -71,6 +72,10 @@ class Task:
     last: bool
     """The utterance is over."""
     speech_end_s: float
+    goes_on: bool
+    """Somebody has spoken since the last committed word."""
+    heard: Any
+    """What the engine has kept of the audio; None where it begins elsewhere than last time."""
 
     def told(self) -> tuple[SpokenWord, ...]:
         """The committed words on the audio's own clock."""
@@ -122,6 +127,8 @@ class Listener:
         """Committed words whose audio is in the buffer."""
         self._before: tuple[SpokenWord, ...] = ()
         """The uncommitted part of the last hypothesis."""
+        self._heard: Any = None
+        """What the engine keeps of the buffer."""
 
     @property
     def edge_s(self) -> float:
@@ -132,10 +139,18 @@ class Listener:
         """Takes the next samples."""
         self._buffer = np.concatenate([self._buffer, samples])
         self._end += len(samples)
+        self._judge(samples, idle=self._speech_start is None)
         tuning = self.tuning
-        least = 1 if self._speech_start is not None else IDLE_WINDOWS
-        for probability in self._activity.push(samples, least).tolist():
-            threshold = tuning.stop_probability if self._speaking else tuning.start_probability
+        if self._speech_start is None and (
+            not self._said or self._judged - self._speech_end > tuning.memory_s * SAMPLE_RATE_HZ
+        ):
+            self._said.clear()
+            self._cut(max(self._start, self._judged - round(tuning.padding_s * SAMPLE_RATE_HZ)))
+
+    def _judge(self, samples: Pcm16, *, idle: bool) -> None:
+        """Notes where speech is."""
+        for probability in self._activity.push(samples, idle=idle).tolist():
+            threshold = self.tuning.stop_probability if self._speaking else self.tuning.start_probability
             self._speaking = probability >= threshold
             window, self._judged = self._judged, self._judged + WINDOW
             if self._speaking:
@@ -143,14 +158,11 @@ class Listener:
                     self._speech_start = window
                     self._decoded_to = max(self._decoded_to, window)
                 self._speech_end = self._judged
-        if self._speech_start is None and (
-            not self._said or self._judged - self._speech_end > tuning.memory_s * SAMPLE_RATE_HZ
-        ):
-            self._said.clear()
-            self._cut(max(self._start, self._judged - round(tuning.padding_s * SAMPLE_RATE_HZ)))
 
     def task(self, *, ended: bool = False) -> Task | None:
         """The decoding that is due; None where there is none. `ended`: no audio will follow."""
+        if ended:
+            self._judge(self._buffer[:0], idle=False)
         if self._speech_start is None:
             return None
         pause = (self._judged - self._speech_end) / SAMPLE_RATE_HZ
@@ -167,6 +179,8 @@ class Listener:
             expected=self._before,
             last=last,
             speech_end_s=self._speech_end / SAMPLE_RATE_HZ,
+            goes_on=bool(self._said) and self._spoken_s(self._speech_end / SAMPLE_RATE_HZ) > SPOKEN_S,
+            heard=self._heard,
         )
 
     def _is_time(self) -> bool:
@@ -187,6 +201,7 @@ class Listener:
         speech_end = round(task.speech_end_s * SAMPLE_RATE_HZ)
         nothing_left = self._said and not self._before and self._decoded_to >= speech_end + SETTLED
         self._decoded_to = round(task.edge_s * SAMPLE_RATE_HZ)
+        self._heard = hearing.heard
         whole = tail
         tail = without_repeats(self._said, before_the_edge(behind(self._said, tail)))
         since_s = task.edge_s - (self._speech_start or 0) / SAMPLE_RATE_HZ
@@ -212,6 +227,8 @@ class Listener:
         )  # fmt: skip
         if task.last:
             self._end_utterance(task)
+        elif self._said and not tail and self._spoken_s(task.speech_end_s) > DEAF_S:
+            self._forget()
         else:
             self._trim(task)
         return update
@@ -234,6 +251,19 @@ class Listener:
         spoken_on = self._speech_end - round(task.speech_end_s * SAMPLE_RATE_HZ)
         self._speech_start = round(task.edge_s * SAMPLE_RATE_HZ) if spoken_on > 0 else None
         self._trim(task)
+
+    def _spoken_s(self, end_s: float) -> float:
+        """Speech behind the last committed word."""
+        since_s = (self._speech_start or 0) / SAMPLE_RATE_HZ
+        return end_s - max(since_s, self._said[-1].end_s if self._said else 0.0)
+
+    def _forget(self) -> None:
+        """Lets go of what was said, and of its sound; the rest is to be heard at once."""
+        end_s = self._said[-1].end_s
+        self._said.clear()
+        self._before = ()
+        self._cut(round(end_s * SAMPLE_RATE_HZ))
+        self._decoded_to = min(self._decoded_to, self._end - round(self.tuning.step_s * SAMPLE_RATE_HZ))
 
     def _trim(self, task: Task) -> None:
         """Keeps the buffer short: cut behind a sentence, else between two committed words."""
@@ -260,6 +290,7 @@ class Listener:
         if position > self._start:
             self._buffer = self._buffer[position - self._start :]
             self._start = position
+            self._heard = None
 
 
 def _levelled(pcm: Pcm16) -> Samples:
@@ -271,7 +302,7 @@ def _levelled(pcm: Pcm16) -> Samples:
 
 def heard(engine: LiveRecognizer, task: Task, decoding: Decoding) -> Hearing:
     """What the engine hears; a loop is asked for again with all the context there is, and is nothing if it stays one."""
-    hearing = engine.listen(task.samples, task.told(), task.expected, decoding)
+    hearing = engine.listen(task.samples, task.told(), task.expected, decoding, task.heard, task.goes_on)
     if is_loop(hearing):
         hearing = engine.listen(task.samples, task.told(), (), replace(decoding, context="full"))
         if is_loop(hearing):
@@ -300,11 +331,12 @@ def ends_sentence(text: str) -> bool:
     return text.rstrip("\"'”’»)").endswith((".", "!", "?", "…", "。", "！", "？"))
 
 
+SPOKEN_S = 0.6
+"""Speech of this length is a word at least."""
+DEAF_S = 1.2
+"""And of this length it is heard, unless the decoder takes the text that it is told for all there is."""
 SETTLED = 4000
 """Samples behind the speech from which on a decoding has heard the last word's end."""
-IDLE_WINDOWS = 4
-"""Windows that are judged at once while nobody speaks: it takes a third of the time, and no word is later for it, since a decoding
-waits for far more sound."""
 MOST_COMPRESSION = 2.4
 EXPECTED = 3
 """Words that take no time together were not heard."""

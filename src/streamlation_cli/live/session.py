@@ -54,9 +54,9 @@ LOST_CONFIDENCE = 0.4
 """Mean confidence of an utterance's words below which the language is looked for again."""
 
 PRESETS = {
-    "latency": Tuning(step_s=0.4, beam_size=1, context_s=5.0, policy=Policy(unsure_s=0.9, last_s=0.3, settle_s=1.0)),
+    "latency": Tuning(step_s=0.4, beam_size=1, policy=Policy(unsure_s=0.9, last_s=0.3, settle_s=1.0)),
     "balanced": Tuning(),
-    "accuracy": Tuning(context_s=9.0, policy=Policy(unsure_s=2.0)),
+    "accuracy": Tuning(policy=Policy(unsure_s=2.0)),
 }  # fmt: skip
 
 
