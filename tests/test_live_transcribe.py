@@ -471,7 +471,7 @@ def test_decodings_that_fail_for_now_are_tried_again() -> None:
 def test_task_words_are_on_the_clock_of_its_audio() -> None:
     task = Task(
         samples=np.zeros(16_000, np.float32), start_s=10.0, edge_s=11.0, said=(word("a", 10.1, 10.4),), expected=(), last=False,
-        speech_end_s=10.9,
+        speech_end_s=10.9, goes_on=False, heard=None,
     )  # fmt: skip
     assert [(w.start_s, w.end_s) for w in task.told()] == [(pytest.approx(0.1), pytest.approx(0.4))]
     assert Decoding().language is None

@@ -40,14 +40,14 @@ def listener(model: str, compute_type: str = "") -> WhisperListener:
 
 @pytest.mark.parametrize("model", ["base", "tiny.en"])
 def test_it_hears_what_ctranslate2_hears(model: str) -> None:
-    """The text and, within two positions of the encoder's output, the times."""
+    """The text and, within three positions of the encoder's output, the times."""
     sound = samples("hello_en.flac")
     mine, other = (
         listener(model, compute_type).listen(sound, (), (), Decoding(language="en")) for compute_type in ("", "float32")
     )
     assert [plain(word.text) for word in mine.words] == [plain(word.text) for word in other.words]
     for one, two in zip(mine.words, other.words, strict=True):
-        assert (one.start_s, one.end_s) == pytest.approx((two.start_s, two.end_s), abs=0.05)
+        assert (one.start_s, one.end_s) == pytest.approx((two.start_s, two.end_s), abs=0.07)
         assert one.confidence == pytest.approx(two.confidence, abs=0.3)
 
 
@@ -76,7 +76,7 @@ def test_the_silence_that_is_computed_once_stands_for_what_follows() -> None:
 def test_audio_that_grows_is_heard_as_if_it_were_whole() -> None:
     """What is known of its start stands for it: the words and their times are those of the whole, and little of it is encoded again."""
     engine, decoding = listener("base"), Decoding(language="en")
-    sound = np.concatenate([samples("hello_en.flac")] * 4)[: 9 * 16_000]
+    sound = samples("talk_en_60s.opus")[: 9 * 16_000]
     hearing = engine.listen(sound[:16_000], (), (), decoding)
     for end in range(24_000, len(sound) + 1, 8000):
         hearing = engine.listen(sound[:end], (), (), decoding, heard=hearing.heard)
@@ -85,9 +85,10 @@ def test_audio_that_grows_is_heard_as_if_it_were_whole() -> None:
     for one, two in zip(hearing.words, whole.words, strict=True):
         assert one.end_s == pytest.approx(two.end_s, abs=0.1)  # where one begins after a pause is anybody's guess
     assert hearing.heard.of_backend.kept == 9 * 50 - whisper_network.AHEAD
-    offers, wholly = hearing.heard.of_backend.offers, whole.heard.of_backend.offers
-    for mine, other in zip(offers, wholly, strict=True):
-        assert np.linalg.norm(mine - other) < 0.1 * np.linalg.norm(other)
+    offers, wholly = (
+        np.concatenate([part.ravel() for part in one.heard.of_backend.offers]) for one in (hearing, whole)
+    )
+    assert np.linalg.norm(offers - wholly) < 0.15 * np.linalg.norm(wholly)
 
 
 def written(path: Path, variables: dict[str, tuple[np.ndarray, int]], aliases: dict[str, str]) -> Path:

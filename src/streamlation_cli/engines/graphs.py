@@ -105,6 +105,7 @@ class Graph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Threads that wait by spinning would take the processor from the other stages.

@@ -26,6 +26,15 @@ Offers = list[Weights]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Said:
+    """Text that has gone through the decoder."""
+
+    tokens: list[int]
+    left: list[Weights]
+    """What it has left behind: keys and values of the layers, one after the other, shape (1, heads, tokens, size) each."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Followed:
     """Text that the decoder has found."""
 
@@ -35,6 +44,10 @@ class Followed:
     """Of each token, given that the text goes on, in [0, 1]."""
     looks: Floats
     """Where the heads that follow the sound looked (see `alignment`): shape (heads, prompt, told and found tokens, positions)."""
+    skipped: int
+    """So many tokens, the first, had been said before, and have no `looks`."""
+    said: Said | None
+    """What can be left out next time."""
 
 
 class Decoder:
@@ -138,7 +151,7 @@ class Decoder:
 
     def follow(
         self, offers: Offers, prompt: Sequence[int], told: Sequence[int], expected: Sequence[int] = (), *,
-        heard: int, most: int, beam_size: int, goes_on: bool = False,
+        heard: int, most: int, beam_size: int, goes_on: bool = False, before: Said | None = None, lasting: int = 0,
     ) -> Followed:  # fmt: skip
         """The likeliest tokens behind `prompt` and `told`, at most `most`.
 
@@ -148,15 +161,19 @@ class Decoder:
         """
         run = _Run(self, offers, beam_size, heard)
         said = [*prompt, *told]
+        skipped = run.recall(before, said[:-1]) if before else 0
         expected = list(expected)[: max(0, most - 1)]
-        rows, looks = run.step([[*said, *expected]], [0], list(range(len(said) - 1, len(said) + len(expected))))
+        new = [*said[skipped:], *expected]
+        rows, looks = run.step([new], [0], list(range(len(new) - len(expected) - 1, len(new))))
+        # What the last of them finds is asked for again: where the next one is.
+        lasts = run.said(said[: len(prompt) + lasting - 1]) if lasting else before
         not_first = self._not_first
         if goes_on and math.exp(_of(rows[0], self._end)) < AT_END:
             not_first = not_first | {self._end}
         sure = self._sure(rows, expected)
         run.forget(len(expected) - sure)
         text = _Text(
-            tokens=tuple(expected[:sure]), looks=(looks[:, : len(said) + sure],),
+            tokens=tuple(expected[:sure]), looks=(looks[:, : len(said) - skipped + sure],),
             score=sum(_of(row, token) for row, token in zip(rows, expected[:sure], strict=False)),
             probabilities=tuple(self._going_on(row, token) for row, token in zip(rows, expected[:sure], strict=False)),
         )  # fmt: skip
@@ -195,8 +212,9 @@ class Decoder:
             ended += [text.scored(text.score / (len(told) + most)) for text in texts]
         best = max(ended, key=lambda text: text.score)
         return Followed(
-            tokens=list(best.tokens), probabilities=list(best.probabilities), looks=np.concatenate(best.looks, axis=1)
-        )
+            tokens=list(best.tokens), probabilities=list(best.probabilities), looks=np.concatenate(best.looks, axis=1),
+            skipped=skipped, said=lasts,
+        )  # fmt: skip
 
     def likeliest(self, offers: Offers, prompt: Sequence[int], among: Sequence[int]) -> list[tuple[int, float]]:
         """The tokens of `among` by how likely each is behind `prompt`, the likeliest first, and how likely it is among them."""
@@ -286,6 +304,19 @@ class _Run:
         looks = np.concatenate([layer[:, :, : self._heard] for layer in rest[: len(self._looks)]])
         rows = [list(zip(*row, strict=True)) for row in zip(likely.tolist(), candidates.tolist(), strict=True)]
         return rows, looks
+
+    def recall(self, before: Said, tokens: list[int]) -> int:
+        """Begins behind what was said before, as far as it is the same as `tokens`; returns how many those are."""
+        pairs = enumerate(zip(before.tokens, tokens, strict=False))
+        same = next((at for at, (one, other) in pairs if one != other), min(len(before.tokens), len(tokens)))
+        self._at = same
+        self._seen = {f"past_{name}": left[:, :, :same] for name, left in zip(self._names, before.left, strict=True)}
+        return same
+
+    def said(self, tokens: list[int]) -> Said:
+        """The text so far up to the end of `tokens`, which it begins with."""
+        left = [np.ascontiguousarray(self._seen[f"past_{name}"][:, :, : len(tokens)]) for name in self._names]
+        return Said(tokens=tokens, left=left)
 
     def forget(self, count: int) -> None:
         """Takes the last tokens back."""

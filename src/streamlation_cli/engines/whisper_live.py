@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .whisper import WhisperRecognizer
 
 SILENCE_S = 2.0
-"""Encoded behind the audio while the language is unknown: the least that mostly keeps the decoder from loops."""
+"""Encoded behind the audio while the language is unknown, and after a loop: the least that mostly keeps the decoder from them."""
 SHORT_SILENCE_S = 1.0
 """And then, where the network adds silence itself: 2 s change the states by a hundredth."""
 LONG_SILENCE_S = 8.0
@@ -52,6 +52,8 @@ class _Backend(Protocol):
     """What computes."""
 
     silence_s: float
+    most_silence_s: float
+    """Where all the context there is is asked for."""
     multilingual: bool
 
     def hear(self, samples: Samples, silence_s: float, before: Any, *, plain: bool) -> Any:
@@ -128,7 +130,7 @@ class WhisperListener:
         # The language is the surer the less silence there is: of a Spanish sentence 0.80, 0.59 and 0.28 with 2, 8 and 26 s.
         unknown = decoding.language is None
         whole = decoding.context == "full"
-        silence_s = FULL_S if whole else SILENCE_S if unknown else backend.silence_s
+        silence_s = backend.most_silence_s if whole else SILENCE_S if unknown else backend.silence_s
         anew = unknown or whole
         before = heard.of_backend if heard and heard.backend is backend and not anew else None
         now = backend.hear(samples, silence_s, before, plain=unknown)
@@ -197,6 +199,7 @@ class _Network:
     """The network here."""
 
     silence_s = SHORT_SILENCE_S
+    most_silence_s = SILENCE_S
 
     def __init__(self, model: Path, threads: int) -> None:
         from .whisper_network import WhisperNetwork
@@ -216,11 +219,14 @@ class _Network:
     ) -> tuple[list[int], list[float], Times]:  # fmt: skip
         from .alignment import first_positions
 
-        followed = self._network.decoder.follow(
-            heard.offers, prompt, told, expected, heard=positions, most=most, beam_size=beam_size, goes_on=goes_on
-        )
         tokens, position = known
-        begins = position + first_positions(followed.looks[:, :, position:], len(prompt) - 1 + tokens)
+        followed = self._network.decoder.follow(
+            heard.offers, prompt, told, expected, heard=positions, most=most, beam_size=beam_size, goes_on=goes_on,
+            before=heard.said, lasting=tokens,
+        )  # fmt: skip
+        heard.said = followed.said
+        aligned = len(prompt) - 1 + tokens - followed.skipped
+        begins = position + first_positions(followed.looks[:, :, position:], aligned)
         return followed.tokens, followed.probabilities, begins[len(told) - tokens :]
 
     def close(self) -> None:
@@ -231,6 +237,7 @@ class _Ct2:
     """CTranslate2."""
 
     silence_s = LONG_SILENCE_S
+    most_silence_s = FULL_S
 
     def __init__(self, whole: WhisperRecognizer) -> None:
         self._whole, self._model = whole, whole._model

@@ -25,7 +25,7 @@ from ..errors import Unavailable
 from . import Samples, needs_extra
 from .ct2_weights import Ct2Weights, Weights
 from .mel import HOP, SOUNDLESS, MelSpectrogram, frames_of
-from .whisper_decoder import Decoder, Offers
+from .whisper_decoder import Decoder, Offers, Said
 from .whisper_encoder import EDGE, Encoder
 
 with needs_extra("the whisper engine"):
@@ -39,7 +39,7 @@ silence brings them (in two development recordings the norm of the difference is
 4 s 0.055)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Heard:
     """Audio that was heard: for the decoder, and to be heard on when it has grown."""
 
@@ -51,6 +51,8 @@ class Heard:
     """What these offer to the encoder; see `Encoder.encode`."""
     loudest: float
     """The largest number in the spectrogram, which scales it."""
+    said: Said | None = None
+    """The start of the text, as it has gone through the decoder."""
 
 
 class WhisperNetwork:
@@ -100,7 +102,9 @@ class WhisperNetwork:
         if before:
             found = _joined(known, found)
             offers = _joined([part[:, :kept] for part in before.offers], offers)
-        return Heard(offers=offers, kept=kept + settled, known=found, loudest=loudest)
+        return Heard(
+            offers=offers, kept=kept + settled, known=found, loudest=loudest, said=before.said if before else None
+        )
 
     def language(self, heard: Heard) -> tuple[str, float]:
         """The language that is spoken, as a code, and how likely it is among all."""

@@ -270,13 +270,15 @@ class Listener:
         if task.edge_s - task.start_s <= self.tuning.context_s:
             return
         latest_s = self._said[-1].end_s - self.tuning.keep_s if self._said else -1.0
+        most_s = (self.tuning.context_s + self.tuning.keep_s) / 2  # or it would be too long again soon
         best: tuple[bool, float] | None = None
         for index in range(len(self._said) - 1):
             one, other = self._said[index], self._said[index + 1]
             cut_s = (one.end_s + other.start_s) / 2
             if cut_s > latest_s:
                 break
-            best = max(best or (False, -1.0), (ends_sentence(one.text), cut_s))
+            sentence = ends_sentence(one.text) and task.edge_s - cut_s <= most_s
+            best = max(best or (False, -1.0), (sentence, cut_s))
         if best is None:
             if task.edge_s - task.start_s > 24.0:
                 self._cut(round((task.edge_s - 12.0) * SAMPLE_RATE_HZ))

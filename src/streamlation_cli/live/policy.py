@@ -26,7 +26,7 @@ class Policy:
     """A word is sure from this probability on."""
     agreed_s: float = 0.2
     """A sure word that the last hypothesis had too must have ended so long ago."""
-    unsure_s: float = 1.55
+    unsure_s: float = 1.45
     """Any other word must have ended so long ago: one that is unsure, or that the last hypothesis had not."""
     last_s: float = 0.5
     """The last word of the hypothesis may still get an ending or its punctuation: it must have been there before."""
