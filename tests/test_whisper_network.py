@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -89,6 +90,43 @@ def test_audio_that_grows_is_heard_as_if_it_were_whole() -> None:
         np.concatenate([part.ravel() for part in one.heard.of_backend.offers]) for one in (hearing, whole)
     )
     assert np.linalg.norm(offers - wholly) < 0.15 * np.linalg.norm(wholly)
+
+
+def test_where_somebody_has_spoken_on_only_a_decoder_that_is_sure_of_the_end_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, decoding = listener("base"), Decoding(language="en")
+    sound = samples("hello_en.flac")
+    said = engine.listen(sound, (), (), decoding).words
+    assert not engine.listen(sound, said, (), decoding).text
+    monkeypatch.setattr(whisper_decoder, "AT_END", 0.0)
+    assert not engine.listen(sound, said, (), decoding, None, True).text, "it is sure"
+    monkeypatch.setattr(whisper_decoder, "AT_END", 1.1)
+    assert engine.listen(sound, said, (), decoding, None, True).text
+
+
+def test_what_was_told_before_goes_through_the_decoder_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is heard as if all had been told anew."""
+    engine, decoding = listener("base"), Decoding(language="en")
+    sound = samples("talk_en_60s.opus")[: 9 * 16_000]
+    words = engine.listen(sound, (), (), decoding).words
+    told = words[: len(words) - 4]
+    lengths = []
+    step = whisper_decoder._Run.step
+
+    def counted(run: Any, tokens: list[list[int]], *rest: Any) -> Any:
+        lengths.append(len(tokens[0]))
+        return step(run, tokens, *rest)
+
+    first = engine.listen(sound[: 8 * 16_000], told, (), decoding)
+    monkeypatch.setattr(whisper_decoder._Run, "step", counted)
+    anew = engine.listen(sound, told, (), decoding)
+    count = lengths[0]
+    lengths.clear()
+    again = engine.listen(sound, told, (), decoding, first.heard)
+    assert [plain(word.text) for word in again.words] == [plain(word.text) for word in anew.words]
+    assert [word.end_s for word in again.words] == pytest.approx([word.end_s for word in anew.words], abs=0.1)
+    assert lengths[0] == count - len(first.heard.of_backend.said.tokens) < count / 2
 
 
 def written(path: Path, variables: dict[str, tuple[np.ndarray, int]], aliases: dict[str, str]) -> Path:

@@ -115,7 +115,8 @@ class LiveRecognizer(Protocol):
         """What is heard behind `said`, words at the start of `samples` that `listen` found before (16 kHz, at most 30 s).
 
         `expected`: the words that it found behind them last time, which it may use to be faster; so is `heard`, of the last hearing of
-        the same audio when it was shorter.
+        the same audio when it was shorter. `goes_on`: somebody has spoken since the last word of `said`, so there should be something;
+        an engine may do without it.
         """
 
     def close(self) -> None:

@@ -158,6 +158,8 @@ class Decoder:
         `expected`: what may follow, such as what followed last time: as far as it is CERTAIN still, it is not searched for.
         `heard`: so many positions of the states are sound. A beam search as CTranslate2's: a text is as likely as its tokens are on
         average, those told included, and the search is over when `beam_size` texts have ended.
+        `goes_on`: somebody has spoken behind the told words. `before`: what had been said of the same audio, which is not said again;
+        `lasting`: so many of the told tokens will be told again, and where they look is not asked for.
         """
         run = _Run(self, offers, beam_size, heard)
         said = [*prompt, *told]

@@ -71,7 +71,7 @@ class _Backend(Protocol):
     ) -> tuple[list[int], list[float], Times]:  # fmt: skip
         """Tokens behind those told, how likely each is, and where each of them begins; so many positions are sound.
 
-        `known`: so many of the told tokens end before that position.
+        `known`: so many of the told tokens end before that position; `goes_on`: see `LiveRecognizer`.
         """
 
     def close(self) -> None: ...
