@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +18,8 @@ import pytest
 
 from livetools import ROOT, TALK, Watched, fatal, heard, talk, together, wait_until
 from streamlation_cli.records import Discontinuity, Eos, Header, Packet, Status
+from streamlation_cli.sources.pipe import Descriptor
+from streamlation_cli.sources.samples import SamplesFeed
 
 _RAW = ("-", "--live", "--format", "s16le", "--rate", "16000", "--channels", "1")
 
@@ -94,6 +98,65 @@ def _container(format: str, codec: str) -> None:
     assert run.from_s < 0.2
     assert run.to_s > 2.7
     assert watched.of(Header)[0].live
+
+
+@pytest.mark.parametrize(("format", "bytes_each"), [("s16le", 2), ("s24be", 3), ("f64le", 8), ("mulaw", 1)])
+def test_samples_are_what_was_written_however_it_was_cut(format: str, bytes_each: int) -> None:
+    """Writes that end in the middle of a sample, and one that is as long as the pipe."""
+    data = os.urandom(120_000 * 2 * bytes_each)
+    with Pipe(format, channels=2) as (feed, to):
+        assert (feed.audio.channels, feed.audio.time_base) == (2, (1, 48_000))
+
+        def write() -> None:
+            with to:
+                for start, end in pairwise((0, 1, 5, 1000, 1003, 70_001, len(data))):
+                    to.write(data[start:end])
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        packets = [one for one in feed.packets() if isinstance(one, Packet)]
+        writer.join()
+    assert b"".join(packet.data for packet in packets) == data
+    assert [packet.pts for packet in packets] == [sum(p.duration for p in packets[:n]) for n in range(len(packets))]
+    assert all(len(packet.data) == packet.duration * 2 * bytes_each for packet in packets)
+    assert max(packet.duration for packet in packets) <= 12_000
+
+
+@pytest.mark.timed
+def test_small_writes_are_read_together() -> None:
+    """A microphone that writes every 10 ms wakes nobody a hundred times a second, whoever does not speak."""
+    with Pipe("s16le", channels=1) as (feed, to):
+        stop = threading.Event()
+
+        def write() -> None:
+            with to:
+                for _ in range(100):
+                    to.write(bytes(960))
+                    stop.wait(0.01)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        durations = [one.duration for one in feed.packets() if isinstance(one, Packet)]
+        writer.join()
+    assert sum(durations) == 48_000
+    assert len(durations) <= 14
+
+
+class Pipe:
+    """A feed of 48 kHz samples, and the end of the pipe to write them to."""
+
+    def __init__(self, format: str, *, channels: int) -> None:
+        reading, writing = os.pipe()
+        options = {"sample_rate": "48000", "ch_layout": {1: "mono", 2: "stereo"}[channels]}
+        self._feed = SamplesFeed(Descriptor("pipe", reading, ours=True), format=format, options=options)
+        self._to = os.fdopen(writing, "wb", buffering=0)
+
+    def __enter__(self) -> tuple[SamplesFeed, IO[bytes]]:
+        return self._feed, self._to
+
+    def __exit__(self, *_: object) -> None:
+        self._feed.close()
+        self._to.close()
 
 
 def test_interrupted_while_nothing_comes() -> None:

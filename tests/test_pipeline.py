@@ -97,6 +97,29 @@ def test_closing_the_output_stops_an_endless_source() -> None:
     assert threading.active_count() == before
 
 
+def test_a_light_stage_shares_a_thread_and_is_told_of_and_stopped_like_any_other() -> None:
+    closed = threading.Event()
+    threads: dict[str, set[str]] = {}
+
+    def endless() -> Iterator[StreamRecord]:
+        yield Header("a", proto=1, source="test")
+        try:
+            while True:
+                yield gap(0)
+        finally:
+            closed.set()
+
+    def observe(name: str, record: StreamRecord) -> None:
+        threads.setdefault(name, set()).add(threading.current_thread().name)
+
+    output = pipeline.run((), [("ingest", lambda _: endless()), ("one", same), ("two", same)], observe=observe)
+    for _ in range(5):
+        next(output)
+    output.close()  # type: ignore[attr-defined]
+    assert closed.wait(5)
+    assert threads == {"ingest": {"stage one"}, "one": {"stage one"}, "two": {"stage two"}}
+
+
 def test_a_bug_in_a_stage_ends_its_sessions_and_the_tail_comes_through(caplog: pytest.LogCaptureFixture) -> None:
     def broken(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
         for record in records:

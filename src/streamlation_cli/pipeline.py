@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from . import memory
 from .filter import Observer, contained
@@ -19,6 +19,9 @@ from .sessions import Stage
 
 CAPACITY = 256
 """Records a channel holds; about two minutes of PCM, a few seconds of packets."""
+LIGHT = ("ingest",)
+"""Stages that have no thread of their own but run in that of the stage behind them. What they do is less than what it takes to wake a
+thread for it, and a live source does that twenty times a second, whether anybody speaks or not."""
 
 
 class Cancelled(Exception):
@@ -84,9 +87,12 @@ def run(
     memory.keep_little()
     threads = []
     upstream: Iterable[StreamRecord] = source
-    for name, stage in stages:
-        channel = Channel()
+    for number, (name, stage) in enumerate(stages, 1):
         produced = contained(name, stage)(upstream)
+        if name in LIGHT and number < len(stages):
+            upstream = _observed(name, produced, observe)
+            continue
+        channel = Channel()
         threads.append(
             threading.Thread(
                 target=_drive, args=(name, upstream, produced, channel, observe), name=f"stage {name}", daemon=True
@@ -112,9 +118,7 @@ def _drive(
     observe: Observer | None,
 ) -> None:
     try:
-        for record in produced:
-            if observe is not None:
-                observe(name, record)
+        for record in _observed(name, produced, observe):
             channel.put(record)
     except (Cancelled, BrokenPipeError):
         pass  # nobody takes more: whoever cancelled knows why; below the stages on both sides are told
@@ -122,4 +126,19 @@ def _drive(
         if isinstance(upstream, Channel):
             upstream.cancel()
         produced.close()  # type: ignore[attr-defined]
+        if isinstance(upstream, Generator):
+            upstream.close()
         channel.end()
+
+
+def _observed(
+    name: str, produced: Iterator[StreamRecord], observe: Observer | None
+) -> Generator[StreamRecord, None, None]:
+    """What a stage yields, each record told of first."""
+    try:
+        for record in produced:
+            if observe is not None:
+                observe(name, record)
+            yield record
+    finally:
+        produced.close()  # type: ignore[attr-defined]

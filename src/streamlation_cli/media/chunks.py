@@ -11,14 +11,15 @@ from .pcm import SAMPLES_PER_MS, Samples16, levels
 
 
 class Chunks:
-    """Samples into pcm records of equal length, their times in whole milliseconds.
+    """Samples into pcm records, their times in whole milliseconds: of equal length, or, `prompt`, all that is there once it is as long.
 
     The first sample of a run is seldom on a whole millisecond: up to 15 samples of silence before it keep every sample in
     its place.
     """
 
-    def __init__(self, session: str, chunk_ms: int) -> None:
+    def __init__(self, session: str, chunk_ms: int, *, prompt: bool = False) -> None:
         self._session = session
+        self._prompt = prompt
         self._length = chunk_ms * SAMPLES_PER_MS
         self._parts: list[Samples16] = []
         self._held = 0
@@ -37,7 +38,7 @@ class Chunks:
         self._parts.append(samples)
         self._held += len(samples)
         while self._held >= self._length:
-            yield from self._take(self._length)
+            yield from self.cut() if self._prompt else self._take(self._length)
 
     def cut(self) -> Iterator[Pcm]:
         """What is held in whole milliseconds; the line of samples goes on."""

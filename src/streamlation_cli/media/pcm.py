@@ -101,6 +101,8 @@ class Resampler:
         """`skip` source samples are left out first; `prompt`: what is ready comes out with each frame."""
         self.source = (rate_hz, sample_format, layout)
         """What the frames must be."""
+        self._is_done = self.source == (SAMPLE_RATE_HZ, "s16", "mono") and not (floats or skip)
+        """Whether there is nothing to do."""
         # Frames are joined: taking each one out costs more than resampling it.
         joined = ("asetnsamples", f"n={SAMPLE_RATE_HZ // 10}:p=0")
         filters = [("aresample", str(SAMPLE_RATE_HZ)), _to_mono("flt" if floats else "s16")]
@@ -115,6 +117,8 @@ class Resampler:
 
     def push(self, frame: av.AudioFrame) -> list[Mono]:
         """Takes a frame (its time is overwritten) and returns what is ready."""
+        if self._is_done:
+            return [_samples(frame, np.int16)]
         self._filters.push(frame)
         self._waiting += frame.samples
         if self._waiting < self._pull_every:
@@ -188,12 +192,19 @@ class _Filters:
                 frame: Any = self._output.pull()
             except self._nothing_ready:
                 return ready
-            # A plane is longer than its samples, and is freed with its frame.
-            ready.append(np.frombuffer(frame.planes[0], dtype=self._dtype, count=frame.samples).copy())
+            ready.append(_samples(frame, self._dtype))
 
     def flush(self) -> list[Mono]:
         self._input.push(None)
         return self.pull()
+
+
+def _samples(frame: av.AudioFrame, dtype: type[Any]) -> Mono:
+    """A mono frame's samples."""
+    # A plane is longer than its samples, and is freed with its frame.
+    plane: Any = frame.planes[0]
+    samples: Mono = np.frombuffer(plane, dtype=dtype, count=frame.samples).copy()
+    return samples
 
 
 def _to_mono(sample_format: str) -> tuple[str, str]:

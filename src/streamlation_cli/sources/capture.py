@@ -16,6 +16,7 @@ from . import Request
 from .child import Child
 from .demuxed import DemuxedFeed, broken
 from .feeds import Feed, Lost
+from .samples import SamplesFeed
 
 RATE_HZ = 48_000
 """Every device has it; 16 kHz many have not."""
@@ -93,9 +94,7 @@ class Capture:
             raise Unavailable(f"{self.name}: {self._command[0]} cannot be started: {error.strerror}") from error
         if self._cancelled.is_set():
             child.close()
-        return DemuxedFeed(
-            self._request, child, name=self.name, failure=broken, format="s16le", options=self._raw, find_s=0.0
-        )
+        return SamplesFeed(child, format="s16le", options=self._raw)
 
     def _demux(self) -> Feed:
         timeout_s = self._request.timeout_s

@@ -29,7 +29,7 @@ GATHER_S = 0.25
 """How long the first packets of a connection are gathered: they come in a burst, and its last one is the live edge."""
 _MOST_SILENT = 500
 """Video packets kept while there is no sound yet."""
-_TICK_S = 0.1
+_TICK_S = 0.25
 """How soon a signal is noticed."""
 
 

@@ -13,6 +13,7 @@ from .demuxed import DemuxedFeed
 from .feeds import Feed
 from .file import failure_of as failure_of_path
 from .file import path_of
+from .samples import SamplesFeed
 from .stdin import NAME, failure_of
 
 _TICK_S = 0.1
@@ -56,13 +57,14 @@ class Pipe:
         if self._opened:
             raise DataError(f"{self.name}: it broke off in the middle of the stream")
         self._opened = True
+        if self._request.format in raw.FORMATS:
+            return SamplesFeed(self._bytes, format=self._request.format, options=raw.options(self._request))
         return DemuxedFeed(
             self._request,
             self._bytes,
             name=self.name,
             failure=failure_of if self._request.input == STDIN else partial(failure_of_path, self.name),
             format=self._request.format,
-            options=raw.options(self._request),
         )
 
     def cancel(self) -> None:

@@ -33,7 +33,7 @@ _STATUS_EVERY_MS = 10_000
 _SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
 CHUNK_MS = 500
 LIVE_CHUNK_MS = 50
-"""Of live sessions: shorter ones cost more, longer ones are waited for."""
+"""Of live sessions at least: shorter ones cost more. What comes together stays together, for to wait for a length is to be late."""
 _LEAST_CHUNK_MS = 10
 
 
@@ -47,7 +47,7 @@ class Options:
         metavar="MS",
         minimum=0,
         maximum=30_000,
-        help=f"length of a pcm record; the last is shorter; 0: {CHUNK_MS}, in live sessions {LIVE_CHUNK_MS}",
+        help=f"length of a pcm record; the last is shorter; 0: {CHUNK_MS}, in live sessions at least {LIVE_CHUNK_MS}, as it comes",
     )
     channel: str = option(
         "--channel", "mix", choices=("mix", "left", "right"), help="mix all channels, or take the left or right one"
@@ -85,7 +85,10 @@ class Normalizer:
         self._session = header.session
         self._decoder: PacketDecoder | None = None
         self._after_loss = False
-        self._chunks = Chunks(header.session, options.chunk_ms or (LIVE_CHUNK_MS if header.live else CHUNK_MS))
+        prompt = header.live and not options.chunk_ms
+        self._chunks = Chunks(
+            header.session, options.chunk_ms or (LIVE_CHUNK_MS if prompt else CHUNK_MS), prompt=prompt
+        )
         self._leveller: Leveller | None = None
         self._levelled_to = 0
         self._last_pts: int | None = None

@@ -258,6 +258,9 @@ def merge(sources: Iterable[Iterator[StreamRecord]], jobs: int) -> Iterator[Stre
 
 def merge_live(sources: Sequence[Iterator[StreamRecord]]) -> Iterator[StreamRecord]:
     """The records of all sources as they come, a thread a source: one that is silent does not hold up the others."""
+    if len(sources) == 1:
+        yield from sources[0]
+        return
     channel = pipeline.Channel()
     left = len(sources)
     lock = threading.Lock()
