@@ -311,6 +311,31 @@ def test_a_decoder_that_takes_what_it_is_told_for_all_there_is_is_told_nothing()
     assert (again.start_s, again.edge_s) == (pytest.approx(0.2), pytest.approx(1.5))
 
 
+def test_a_decoder_that_says_again_what_it_is_told_is_told_nothing() -> None:
+    """Whisper where another voice speaks on without a pause: for eight seconds it heard the last sentence again, its words at the edge
+    of what there was, and nothing of what was said. The one word before it comes from nowhere."""
+    listener = Listener(Loudness(), Tuning(policy=Policy(settle_s=0)))  # type: ignore[arg-type]
+    texts = "And Mr. John Dashwood had then leisure to consider how much there might be in his power to do for them.".split()
+
+    def settle(*words: SpokenWord) -> list[str]:
+        task = listener.task()
+        assert task is not None
+        return [one.text for one in listener.settle(task, Hearing(text="", words=words, language="en")).committed]
+
+    listener.hear(np.ones(89_600, np.int16))
+    sentence = [word(text, 0.25 * at, 0.25 * at + 0.2) for at, text in enumerate(texts)]
+    assert settle(*sentence, word("So", 5.4, 5.5)) == texts
+    echo = [word("And", 5.5, 5.7), *(word(text, 6.0, 6.05) for text in texts[1:9])]
+    listener.hear(np.ones(8_000, np.int16))
+    assert settle(*echo) == []
+    listener.hear(np.ones(8_000, np.int16))
+    assert settle(*echo) == []
+    again = listener.task()
+    assert again is not None
+    assert not again.said
+    assert again.start_s == pytest.approx(sentence[-1].end_s)
+
+
 def test_what_is_said_again_in_no_time_is_a_decoder_gone_astray() -> None:
     said = [word("ask", 0.0, 0.3), word("not", 0.3, 0.6), word("what", 0.6, 0.9)]
     tail = (word("ask", 0.95, 0.96), word("not", 0.96, 0.97), word("what", 0.97, 0.98))

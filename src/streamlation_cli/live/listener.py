@@ -203,7 +203,10 @@ class Listener:
         self._decoded_to = round(task.edge_s * SAMPLE_RATE_HZ)
         self._heard = hearing.heard
         whole = tail
-        tail = without_repeats(self._said, before_the_edge(behind(self._said, tail)))
+        fresh = behind(self._said, tail)
+        tail = without_repeats(self._said, fresh)
+        astray = len(tail) < min(len(fresh), FEW)
+        tail = before_the_edge(tail)
         since_s = task.edge_s - (self._speech_start or 0) / SAMPLE_RATE_HZ
         if task.last:
             count = sum(word.start_s < task.speech_end_s + self.tuning.tail_s for word in tail)
@@ -212,7 +215,7 @@ class Listener:
                 count = 0  # a decoder that is given silence makes something up, such as thanks for watching
             tail = self.tuning.policy.believable(tail[:count], self._before)
             count = len(tail)
-        elif since_s < self.tuning.policy.settle_s:
+        elif astray or since_s < self.tuning.policy.settle_s:
             count = 0
         else:
             count = self.tuning.policy.commits(tail, self._before, task.edge_s)
@@ -227,7 +230,7 @@ class Listener:
         )  # fmt: skip
         if task.last:
             self._end_utterance(task)
-        elif self._said and not tail and self._spoken_s(task.speech_end_s) > DEAF_S:
+        elif self._said and (astray or not tail) and self._spoken_s(task.speech_end_s) > DEAF_S:
             self._forget()
         else:
             self._trim(task)
@@ -336,7 +339,10 @@ def ends_sentence(text: str) -> bool:
 SPOKEN_S = 0.6
 """Speech of this length is a word at least."""
 DEAF_S = 1.2
-"""And of this length it is heard, unless the decoder takes the text that it is told for all there is."""
+"""And of this length it is heard, unless the decoder takes the text that it is told for all there is, or says it again."""
+FEW = 3
+"""A decoder that says again what it is told, with fewer words than this before, hears nothing. It may do so for many seconds where
+another voice speaks on."""
 SETTLED = 4000
 """Samples behind the speech from which on a decoding has heard the last word's end."""
 MOST_COMPRESSION = 2.4
@@ -344,8 +350,6 @@ EXPECTED = 3
 """Words that take no time together were not heard."""
 BACK_S = 0.3
 """More than the times of a word differ from one decoding to the next."""
-RECENT = 16
-"""Words back that a repeat is looked for."""
 FASTEST_S = 0.12
 """Nobody says words faster than this, one after the other."""
 
@@ -365,11 +369,11 @@ def before_the_edge(tail: tuple[SpokenWord, ...]) -> tuple[SpokenWord, ...]:
 
 def without_repeats(said: Sequence[SpokenWord], tail: tuple[SpokenWord, ...]) -> tuple[SpokenWord, ...]:
     """The tail up to where it says again what was just said, in no time: how a decoder goes on when the sound is over."""
-    words = [*said[-RECENT:], *tail]
+    words = [*said, *tail]
     first = len(words) - len(tail)
     texts = [plain(word.text) for word in words]
     for position in range(max(first, 1), len(words)):
-        for start in range(max(0, position - RECENT), position):
+        for start in range(position):
             length = 0
             while (
                 position + length < len(words)
