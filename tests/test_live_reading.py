@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -268,6 +269,36 @@ def test_a_buffer_of_a_source_that_waits_makes_it_wait() -> None:
     buffer.cancel()
     blocked.join(5)
     assert not blocked.is_alive()
+
+
+@pytest.mark.timed
+def test_short_packets_are_taken_together_and_what_is_none_at_once() -> None:
+    buffer = Buffer(waits=False)
+    stop = threading.Event()
+
+    def read() -> None:
+        for number in range(100):
+            buffer.put(Arrived(time.monotonic(), packet(number / 100, 0.01)))
+            stop.wait(0.01)
+        buffer.put(Arrived(time.monotonic(), Ended()))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    waits = late_s = 0.0
+    while True:
+        begun_s = time.monotonic()
+        arrived = buffer.take(5.0)
+        now_s = time.monotonic()
+        waits += now_s - begun_s > 0.002
+        if arrived is None:
+            continue
+        late_s = max(late_s, now_s - arrived.at_s)
+        if isinstance(arrived.item, Ended):
+            break
+    thread.join()
+    assert waits <= 16
+    assert late_s < 0.2
+    assert now_s - arrived.at_s < 0.05
 
 
 # The reader

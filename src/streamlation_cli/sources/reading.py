@@ -32,6 +32,9 @@ MAX_AGE_S = 30.0
 _KEPT_BYTES = 4 << 20
 """As much is read ahead of a source that waits."""
 _LOG_EVERY = 10
+TOGETHER_S = 0.1
+"""Short packets wait so long for each other. To wake up for each of them is most of what a stream costs in which nobody speaks."""
+_SHORT_S = TOGETHER_S / 2
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Arrived:
 class Buffer:
     """A bounded queue between the reader and the stage.
 
-    Where it is full, `put` waits if the source keeps what is not read; else the oldest packets are dropped and counted.
+    Where it is full, `put` waits if the source keeps what is not read; else the oldest packets are dropped and counted. Whoever waits
+    for packets that are short is not woken by each but looks every TOGETHER_S.
     """
 
     def __init__(self, *, waits: bool) -> None:
@@ -80,6 +84,8 @@ class Buffer:
         self._bytes = 0
         self._changed = threading.Condition()
         self._cancelled = False
+        self._short = False
+        """Whether the last item was a short packet."""
         self.dropped = 0
         """Packets that nobody took in time."""
 
@@ -95,7 +101,9 @@ class Buffer:
             self._bytes += _size(arrived)
             if not self._waits:
                 self._drop_old(arrived.at_s - MAX_AGE_S)
-            self._changed.notify_all()
+            was_short, self._short = self._short, _is_short(arrived.item)
+            if not (was_short and self._short):
+                self._changed.notify_all()
 
     def _drop_old(self, before_s: float) -> None:
         while self._items and (self._items[0].at_s < before_s or self._bytes > MAX_BYTES):
@@ -111,7 +119,7 @@ class Buffer:
         """The oldest item, or None where there is none within `timeout_s`."""
         with self._changed:
             if not self._items:
-                self._changed.wait(timeout_s)
+                self._changed.wait(min(timeout_s, TOGETHER_S) if self._short else timeout_s)
             if not self._items:
                 return None
             arrived = self._items.popleft()
@@ -241,6 +249,10 @@ class Reader:
 
 def _size(arrived: Arrived) -> int:
     return len(arrived.item.data) + 200 if isinstance(arrived.item, Packet) else 200
+
+
+def _is_short(item: Item) -> bool:
+    return isinstance(item, Packet) and item.duration * item.time_base[0] < _SHORT_S * item.time_base[1]
 
 
 def _without_name(reason: str, name: str) -> str:

@@ -1,4 +1,7 @@
-"""Raw samples as a live source: read a few times a second, however often they are written."""
+"""Raw samples as a live source: read a few times a second, however often they are written.
+
+A source writes every 10 or 20 ms, and to take that costs nearly as much as to take ten times as much.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,8 @@ from ..records import AudioStream, Packet
 from .container import describe_audio
 from .demuxed import Bytes
 from .feeds import Break
+from .reading import TOGETHER_S
 
-_TOGETHER_S = 0.1
-"""What is written within this time is read together. A source writes every 10 or 20 ms, and to take that costs nearly as much as to
-take ten times as much: to wake up is most of it, in this thread and in each that follows."""
 _LONGEST_S = 0.25
 """Of a packet, where more is there."""
 
@@ -44,7 +45,7 @@ class SamplesFeed:
                 yield Packet("", seq=0, stream="audio", pts=at, dts=at, duration=count, time_base=(1, rate), data=whole)
                 at += count
             if len(data) < most:
-                self._closed.wait(_TOGETHER_S)
+                self._closed.wait(TOGETHER_S)
         if self._source.failure is not None and not self._closed.is_set():
             raise self._source.failure
 
