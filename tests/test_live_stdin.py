@@ -142,6 +142,23 @@ def test_small_writes_are_read_together() -> None:
     assert len(durations) <= 14
 
 
+@pytest.mark.timed
+def test_a_recording_that_is_piped_as_live_is_read_as_fast_as_it_comes() -> None:
+    with Pipe("s16le", channels=1) as (feed, to):
+
+        def write() -> None:
+            with to:
+                for _ in range(12_000):
+                    to.write(bytes(960))
+
+        writer = threading.Thread(target=write)
+        begun_s = time.monotonic()
+        writer.start()
+        assert sum(one.duration for one in feed.packets() if isinstance(one, Packet)) == 120 * 48_000
+        writer.join()
+    assert time.monotonic() - begun_s < 2
+
+
 class Pipe:
     """A feed of 48 kHz samples, and the end of the pipe to write them to."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 import pytest
@@ -12,7 +12,7 @@ from streamlation_cli import pipeline
 from streamlation_cli.errors import DataError
 from streamlation_cli.pipeline import Cancelled, Channel
 from streamlation_cli.records import Discontinuity, Eos, Error, Header, StreamRecord
-from streamlation_cli.sessions import by_session
+from streamlation_cli.sessions import Stage, by_session
 from streamlation_cli.stages.run import merge, session_names
 
 
@@ -133,6 +133,49 @@ def test_a_bug_in_a_stage_ends_its_sessions_and_the_tail_comes_through(caplog: p
     assert isinstance(error, Error)
     assert (error.stage, error.code, error.fatal) == ("two", "internal", True)
     assert "ZeroDivisionError: a bug" in error.message
+
+
+class _Attentive:
+    """Says at the header that it wants to be woken, and what it has to say when it is."""
+
+    def __init__(self, wakes: list[Callable[[], None]]) -> None:
+        self._wakes = wakes
+
+    def attend(self, wake: Callable[[], None]) -> None:
+        self._wakes.append(wake)
+
+    def feed(self, record: StreamRecord) -> Iterable[StreamRecord]:
+        return (record,)
+
+    def woken(self) -> Iterable[StreamRecord]:
+        return (gap(7),)
+
+    def finish(self, end: Eos | Error) -> Iterable[StreamRecord]:
+        return ()
+
+
+def test_a_handler_that_asks_for_it_is_woken_though_nothing_comes() -> None:
+    wakes: list[Callable[[], None]] = []
+    said = threading.Event()
+
+    def silent() -> Iterator[StreamRecord]:
+        yield Header("a", proto=1, source="test")
+        assert said.wait(5)
+        yield Eos("a")
+
+    stages: list[tuple[str, Stage]] = [
+        ("source", lambda _: silent()),
+        ("one", by_session("one", lambda _: _Attentive(wakes))),
+    ]
+    output = pipeline.run((), stages)
+    assert isinstance(next(output), Header)
+    wakes[0]()
+    woken = next(output)
+    assert isinstance(woken, Discontinuity)
+    assert woken.at_ms == 7
+    said.set()
+    assert [type(record) for record in output] == [Eos]
+    wakes[0]()  # who comes too late is heard by nobody
 
 
 class _Picky:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any
 
 from . import memory
 from .filter import Observer, contained
 from .records import StreamRecord
-from .sessions import Stage
+from .sessions import Stage, Wake
 
 CAPACITY = 256
 """Records a channel holds; about two minutes of PCM, a few seconds of packets."""
@@ -32,7 +33,8 @@ class Channel:
     """A bounded queue between two threads whose either end can be closed."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._items: deque[StreamRecord] = deque()
+        self._items: deque[Any] = deque()
+        """Records, and `Wake`s for whoever asked for them."""
         self._capacity = capacity
         self._changed = threading.Condition()
         self._ended = False
@@ -47,6 +49,13 @@ class Channel:
                 raise Cancelled
             self._items.append(item)
             self._changed.notify_all()
+
+    def wake(self, wake: Wake) -> None:
+        """Adds what asks for attention, however full it is; see `sessions.Attentive`."""
+        with self._changed:
+            if not (self._ended or self._cancelled):
+                self._items.append(wake)
+                self._changed.notify_all()
 
     def end(self) -> None:
         """Nothing more will be put."""

@@ -8,6 +8,8 @@ pcm a …  ─┘                       └─► Handler("b") ─┘
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from .errors import StreamlationError, UsageError
@@ -25,6 +27,32 @@ class Handler(Protocol):
 
     def finish(self, end: Eos | Error) -> Iterable[StreamRecord]:
         """The tail, `end` itself excluded, which follows it. `end` is a fatal error where the session is not whole."""
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Among the records of a channel, and no record itself: a handler asked for it, to go on with what another thread has done."""
+
+    session: str
+
+
+@runtime_checkable
+class Waking(Protocol):
+    """What records come through, where it can say more."""
+
+    def wake(self, wake: Wake) -> None:
+        """From any thread: it comes out among the records."""
+
+
+@runtime_checkable
+class Attentive(Handler, Protocol):
+    """A handler that has work done in other threads."""
+
+    def attend(self, wake: Callable[[], None]) -> None:
+        """`wake`, called from any thread, has `woken` called soon. Where records come through a pipe there is none."""
+
+    def woken(self) -> Iterable[StreamRecord]:
+        """What has become of the work, though no record came."""
 
 
 @runtime_checkable
@@ -51,7 +79,8 @@ def by_session(
     """The stage that gives each session a handler of its own, made from its header.
 
     A StreamlationError in a handler ends that session with a fatal `error` record of `stage`; the other sessions go on. A `Holder` is
-    abandoned before the record that ends its session goes on, or when the stream stops short.
+    abandoned before the record that ends its session goes on, or when the stream stops short. An `Attentive` one can be woken where the
+    records come through a channel.
     """
 
     def run(records: Iterable[StreamRecord]) -> Generator[StreamRecord, None, None]:
@@ -67,7 +96,11 @@ def by_session(
         if isinstance(handler, Holder):
             handler.abandon()
 
-    def through(records: Iterable[StreamRecord], handlers: dict[str, Handler]) -> Iterator[StreamRecord]:
+    def attend(handler: Handler, session: str, records: Iterable[StreamRecord | Wake]) -> None:
+        if isinstance(handler, Attentive) and isinstance(records, Waking):
+            handler.attend(partial(records.wake, Wake(session)))
+
+    def through(records: Iterable[StreamRecord | Wake], handlers: dict[str, Handler]) -> Iterator[StreamRecord]:
         failed: set[str] = set()
         for record in records:
             session = record.session
@@ -80,8 +113,11 @@ def by_session(
                 if isinstance(record, Header):
                     over(handlers, session)
                     handlers[session] = make(record)
+                    attend(handlers[session], session, records)
                 handler = handlers.get(session)
-                if handler is None or isinstance(record, Unknown):
+                if isinstance(record, Wake):
+                    yield from handler.woken() if isinstance(handler, Attentive) else ()
+                elif handler is None or isinstance(record, Unknown):
                     yield record
                 elif ends_session(record):
                     assert isinstance(record, Eos | Error)

@@ -3,11 +3,12 @@
         this thread                             one of the engine's threads
    pcm ─► Listener ─► a decoding is due? ──────► engine
              ▲                                    │
-             └── settled with the next record ◄───┘ ─► transcripts
+             └── settled ◄────────────────────────┘ ─► transcripts
 
 At most one decoding of a session is at work, and it takes all the audio there is, so a slow machine makes fewer and longer
-steps. Sessions take turns at the engine. A session that is not live (a file, fed as fast as it is read) waits for each
-decoding instead, so that it gives the same records every time.
+steps. Sessions take turns at the engine. What a decoding brings is settled at once where the records come through a channel, else with
+the next record. A session that is not live (a file, fed as fast as it is read) waits for each decoding instead, so that it gives the same
+records every time.
 """
 
 from __future__ import annotations
@@ -102,6 +103,18 @@ class LiveSession:
         self._audio_ms = 0
         self._decodings = 0
         self._working: tuple[Task, Future[Hearing], float] | None = None
+        self._wake: Callable[[], None] | None = None
+
+    def attend(self, wake: Callable[[], None]) -> None:
+        """See `Attentive`."""
+        self._wake = wake
+
+    def woken(self) -> Iterator[StreamRecord]:
+        """See `Attentive`: a decoding has come back."""
+        for result in self._settle():
+            self._yielded_ms = self._end_ms
+            yield result
+        self._start()
 
     def feed(self, record: StreamRecord) -> Iterator[StreamRecord]:
         """See `Handler`."""
@@ -169,6 +182,8 @@ class LiveSession:
         engine = smaller() if smaller else self._engines.usual
         future = self._engines.pool.submit(_decode, engine, task, decoding)
         self._working = (task, future, time.monotonic())
+        if (wake := self._wake) is not None and self._live:
+            future.add_done_callback(lambda _: wake())
         self._decodings += 1
 
     def _settle(self, *, wait: bool = False) -> Iterator[StreamRecord]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Iterator, Mapping
 
 from ..records import AudioStream, Packet
@@ -17,6 +18,8 @@ from .reading import TOGETHER_S
 
 _LONGEST_S = 0.25
 """Of a packet, where more is there."""
+_AHEAD_S = 5.0
+"""A source that has given so much more than the time that went by is none that speaks now, and is read as fast as it gives."""
 
 
 class SamplesFeed:
@@ -37,6 +40,7 @@ class SamplesFeed:
         size = self.audio.bit_rate // (8 * rate)  # of a sample in all channels
         most = round(rate * _LONGEST_S) * size
         at, held = 0, b""
+        begun_s = time.monotonic()
         while not self._closed.is_set() and (data := self._source.read(most)):
             held += data
             count = len(held) // size
@@ -44,7 +48,7 @@ class SamplesFeed:
                 whole, held = held[: count * size], held[count * size :]
                 yield Packet("", seq=0, stream="audio", pts=at, dts=at, duration=count, time_base=(1, rate), data=whole)
                 at += count
-            if len(data) < most:
+            if len(data) < most and at / rate < time.monotonic() - begun_s + _AHEAD_S:
                 self._closed.wait(TOGETHER_S)
         if self._source.failure is not None and not self._closed.is_set():
             raise self._source.failure
