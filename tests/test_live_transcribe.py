@@ -28,6 +28,7 @@ from streamlation_cli.live.listener import (
     before_the_edge,
     behind,
     is_loop,
+    says_again,
     without_repeats,
 )
 from streamlation_cli.live.load import Load
@@ -334,6 +335,13 @@ def test_a_decoder_that_says_again_what_it_is_told_is_told_nothing() -> None:
     assert again is not None
     assert not again.said
     assert again.start_s == pytest.approx(sentence[-1].end_s)
+
+
+def test_who_stutters_is_no_decoder_that_says_again_what_it_is_told() -> None:
+    said = [word(text, 0.3 * at, 0.3 * at + 0.2) for at, text in enumerate(("So", "I", "think", "that", "we"))]
+    assert not says_again(said, [word("we", 1.5, 1.55), word("we", 1.55, 1.6), word("should", 1.7, 2.0)])
+    assert not says_again([], [word("I", 0.0, 0.1)] * 4)
+    assert says_again(said, [word("And", 1.5, 1.6), *(word(text, 1.6, 1.6) for text in ("I", "think", "that"))])
 
 
 def test_what_is_said_again_in_no_time_is_a_decoder_gone_astray() -> None:

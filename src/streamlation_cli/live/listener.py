@@ -205,7 +205,7 @@ class Listener:
         whole = tail
         fresh = behind(self._said, tail)
         tail = without_repeats(self._said, fresh)
-        astray = len(tail) < min(len(fresh), FEW)
+        astray = len(tail) < FEW and says_again(self._said, fresh[len(tail) :])
         tail = before_the_edge(tail)
         since_s = task.edge_s - (self._speech_start or 0) / SAMPLE_RATE_HZ
         if task.last:
@@ -347,7 +347,7 @@ SETTLED = 4000
 """Samples behind the speech from which on a decoding has heard the last word's end."""
 MOST_COMPRESSION = 2.4
 EXPECTED = 3
-"""Words that take no time together were not heard."""
+"""So many words in a row that take no time, or that were told, were not heard."""
 BACK_S = 0.3
 """More than the times of a word differ from one decoding to the next."""
 FASTEST_S = 0.12
@@ -365,6 +365,13 @@ def before_the_edge(tail: tuple[SpokenWord, ...]) -> tuple[SpokenWord, ...]:
         if tail[start + EXPECTED - 1].end_s - tail[start].start_s < EXPECTED * FASTEST_S / 2:
             return tail[:start]
     return tail
+
+
+def says_again(said: Sequence[SpokenWord], dropped: Sequence[SpokenWord]) -> bool:
+    """Whether some of the words, EXPECTED in a row, are those that were told."""
+    told, again = ([plain(word.text) for word in words] for words in (said, dropped))
+    rows = [told[start : start + EXPECTED] for start in range(len(told) - EXPECTED + 1)]
+    return any(again[start : start + EXPECTED] in rows for start in range(len(again) - EXPECTED + 1))
 
 
 def without_repeats(said: Sequence[SpokenWord], tail: tuple[SpokenWord, ...]) -> tuple[SpokenWord, ...]:
