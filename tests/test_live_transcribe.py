@@ -337,6 +337,28 @@ def test_a_decoder_that_says_again_what_it_is_told_is_told_nothing() -> None:
     assert again.start_s == pytest.approx(sentence[-1].end_s)
 
 
+def test_a_short_answer_is_heard_though_the_decoder_says_again_what_it_is_told() -> None:
+    """`Yes, of course.`, by another voice, and a pause: the utterance is over only when it was heard by itself."""
+    listener = Listener(Loudness(), Tuning(policy=Policy(settle_s=0)))  # type: ignore[arg-type]
+    question = [
+        word(text, 0.3 * at, 0.3 * at + 0.25) for at, text in enumerate("Will you come with us to the sea?".split())
+    ]
+
+    def settle(*words: SpokenWord) -> tuple[list[str], bool]:
+        task = listener.task()
+        assert task is not None
+        update = listener.settle(task, Hearing(text="", words=words, language="en"))
+        return [one.text for one in update.committed], update.last
+
+    listener.hear(np.ones(44_800, np.int16))
+    assert settle(*question, word("Yes", 2.6, 2.65))[0] == [one.text for one in question]
+    listener.hear(np.ones(9_600, np.int16))
+    listener.hear(np.zeros(17_600, np.int16))
+    assert settle(*(word(one.text, 3.3, 3.3) for one in question)) == ([], False)
+    answer = [word("Yes,", 0.3, 0.5), word("of", 0.5, 0.6), word("course.", 0.6, 0.9)]
+    assert settle(*answer) == (["Yes,", "of", "course."], True)
+
+
 def test_who_stutters_is_no_decoder_that_says_again_what_it_is_told() -> None:
     said = [word(text, 0.3 * at, 0.3 * at + 0.2) for at, text in enumerate(("So", "I", "think", "that", "we"))]
     assert not says_again(said, [word("we", 1.5, 1.55), word("we", 1.55, 1.6), word("should", 1.7, 2.0)])

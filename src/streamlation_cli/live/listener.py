@@ -208,7 +208,8 @@ class Listener:
         astray = len(tail) < FEW and says_again(self._said, fresh[len(tail) :])
         tail = before_the_edge(tail)
         since_s = task.edge_s - (self._speech_start or 0) / SAMPLE_RATE_HZ
-        if task.last:
+        last = task.last and not (astray and self._spoken_s(task.speech_end_s) > SPOKEN_S)
+        if last:
             count = sum(word.start_s < task.speech_end_s + self.tuning.tail_s for word in tail)
             left_s = task.speech_end_s - (self._said[-1].end_s if self._said else task.start_s)
             if nothing_left or (left_s < FASTEST_S * count and count > len(self._before)):
@@ -225,12 +226,12 @@ class Listener:
         self._said += committed
         self._before = tail[count:]
         update = Update(
-            committed=committed, volatile=self._shown(task.edge_s), mark=hearing.mark if self._said else "", last=task.last,
+            committed=committed, volatile=self._shown(task.edge_s), mark=hearing.mark if self._said else "", last=last,
             language=hearing.language,
         )  # fmt: skip
-        if task.last:
+        if last:
             self._end_utterance(task)
-        elif self._said and (astray or not tail) and self._spoken_s(task.speech_end_s) > DEAF_S:
+        elif task.last or (self._said and (astray or not tail) and self._spoken_s(task.speech_end_s) > DEAF_S):
             self._forget()
         else:
             self._trim(task)
@@ -342,7 +343,7 @@ DEAF_S = 1.2
 """And of this length it is heard, unless the decoder takes the text that it is told for all there is, or says it again."""
 FEW = 3
 """A decoder that says again what it is told, with fewer words than this before, hears nothing. It may do so for many seconds where
-another voice speaks on."""
+another voice speaks on. Even the end of an utterance is then heard once more, by itself."""
 SETTLED = 4000
 """Samples behind the speech from which on a decoding has heard the last word's end."""
 MOST_COMPRESSION = 2.4

@@ -230,7 +230,9 @@ class LiveSession:
         """The end of a stretch of audio: everything heard so far becomes final."""
         yield from self._settle(wait=True)
         self._start(ended=True)
-        yield from self._settle(wait=True)
+        while self._working is not None:
+            yield from self._settle(wait=True)
+            self._start(ended=True)
         self._listener = None
 
     def _level_changed(self) -> Status:

@@ -206,9 +206,8 @@ class LiveMedia:
         while True:
             if code := stdio.interrupt_requested():
                 raise stdio.Interrupted(code)
-            left_s = until_s - self._clock()
-            arrived = self._reader.buffer.take(max(0.0, min(left_s, _TICK_S)))
-            if arrived is not None or left_s <= _TICK_S:
+            arrived = self._reader.buffer.take(max(0.0, min(until_s - self._clock(), _TICK_S)))
+            if arrived is not None or self._clock() >= until_s:
                 return arrived
 
     @staticmethod
