@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 import promises
 from conftest import ROOT
 from media import SPEECH, direct, of
+from streamlation_cli import ndjson
 from streamlation_cli.engines import Decoding, Hearing, SpokenWord
 from streamlation_cli.lag import Lag
 from streamlation_cli.live.activity import LiveActivity
@@ -37,7 +40,7 @@ from streamlation_cli.live.transcripts import LONGEST_MS, Transcripts
 from streamlation_cli.records import Discontinuity, Eos, Header, Pcm, Status, StreamRecord, Transcript
 from streamlation_cli.stages.transcribe import Options, stage
 from streamlation_cli.voice_activity import open_silero
-from support import shell
+from support import PROGRAM, shell
 from test_transcribe import words_of
 
 Audio = np.ndarray[Any, np.dtype[np.int16]]
@@ -71,6 +74,26 @@ def heard(records: list[StreamRecord], **options: Any) -> list[StreamRecord]:
 
 def error_rate(reference: str, records: list[StreamRecord]) -> float:
     return float(jiwer.wer(" ".join(words_of(reference)), " ".join(words_of(promises.final_text(records)))))
+
+
+def test_in_a_pipe_words_come_when_they_are_decoded_and_not_with_the_next_record() -> None:
+    command = [PROGRAM, "transcribe", "--live", "--engine", "stub", "--stub-delay-ms", "300", "--json"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        header = Header("s", proto=1, source="test", language="en", live=True, started_at=time.time())
+        program.stdin.write(b"".join(ndjson.encode(record) for record in [header, *pcm(talk(6))]))
+        program.stdin.flush()
+        watchdog = threading.Timer(15, program.kill)
+        watchdog.start()
+        records = map(ndjson.decode, program.stdout)
+        edge_ms = next(one.end_ms for one in records if isinstance(one, Transcript) and one.end_ms > 4500)
+        assert edge_ms
+        program.stdin.write(ndjson.encode(Eos("s")))
+        program.stdin.close()
+        assert isinstance(list(records)[-1], Eos)
+        watchdog.cancel()
+        assert program.wait() == 0
 
 
 # ---- real recordings --------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ passes, here or upstream.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
@@ -97,25 +98,64 @@ class Outcome:
 
 
 def run(
-    name: str, stage: Stage, *, upstream: BinaryIO | None, records_out: bool, as_text: bool, events: Observer
-) -> str | None:
+    name: str, stage: Stage, *, upstream: BinaryIO | None, records_out: bool, as_text: bool, events: Observer,
+    attentive: bool = False,
+) -> str | None:  # fmt: skip
     """Runs `stage` between `upstream` (None for a source) and standard output; returns the first error code, or None.
 
-    Raises BrokenPipeError where nobody reads standard output any more, OutputFailed where it takes no more.
+    `attentive`: its handlers want to be woken (`sessions.Attentive`). Raises BrokenPipeError where nobody reads standard output any more,
+    OutputFailed where it takes no more.
     """
     reader = ndjson.Reader(upstream) if upstream is not None else None
-    records: Iterable[StreamRecord] = incoming(reader, name) if reader is not None else ()
     outcome = Outcome()
-    produced = contained(name, stage)(records)
-    try:
-        for record in produced:
-            outcome.see(record)
-            events(name, record)
-            if records_out:
-                write(record, as_text=as_text, line=reader.line_of(record) if reader is not None else None)
-    finally:
-        produced.close()  # type: ignore[attr-defined]
+
+    def work(records: Iterable[StreamRecord]) -> None:
+        produced = contained(name, stage)(records)
+        try:
+            for record in produced:
+                outcome.see(record)
+                events(name, record)
+                if records_out:
+                    write(record, as_text=as_text, line=reader.line_of(record) if reader is not None else None)
+        finally:
+            produced.close()  # type: ignore[attr-defined]
+
+    if reader is None:
+        work(())
+    elif attentive:
+        _through_a_channel(incoming(reader, name), work)
+    else:
+        work(incoming(reader, name))
     return outcome.code
+
+
+def _through_a_channel(records: Iterable[StreamRecord], work: Callable[[Iterable[StreamRecord]], None]) -> None:
+    """`work` in a thread of its own. The records are read in this one, where signals end the wait for the next."""
+    from .pipeline import Cancelled, Channel
+
+    channel = Channel()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work(channel)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            channel.cancel()
+
+    thread = threading.Thread(target=run, name="stage", daemon=True)
+    thread.start()
+    try:
+        for record in records:
+            channel.put(record)
+    except Cancelled:
+        pass  # `failures` says why
+    finally:
+        channel.end()
+    thread.join()
+    if failures:
+        raise failures[0]
 
 
 def write(record: StreamRecord, *, as_text: bool, line: bytes | None = None) -> None:

@@ -153,4 +153,5 @@ def run_stage(verb: Verb, options: Any, events: Events, output_form: str | None)
         records_out=not takes_stdout,
         as_text=wants_text(output_form),
         events=events,
+        attentive=bool(getattr(module, "attentive", lambda _: False)(options)),
     )

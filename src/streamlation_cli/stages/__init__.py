@@ -12,6 +12,7 @@ A source or filter with `listing(options) -> str | None` has that text printed i
 `report(options, as_text) -> str | None` is the same for one that differs for a person (`as_text`) and a program.
 A filter with `alone(options) -> Iterator[Record] | None` reads no records where it is not None: those are its own.
 A filter that can write an artefact to standard output has `takes_stdout(options) -> bool`: then no records go there.
+A filter whose handlers want to be woken (`sessions.Attentive`) has `attentive(options) -> bool`.
 """
 
 from __future__ import annotations

@@ -83,6 +83,11 @@ def stage(options: Options) -> Stage:
     return by_session(STAGE, make)
 
 
+def attentive(options: Options) -> bool:
+    """Whether what is decoded in other threads is to go out when it is there."""
+    return options.live
+
+
 def _most_speakers(options: Options) -> int | None:
     """What `--speakers` says: 0 for as many as there are, None where nobody is to be told apart. Raises UsageError."""
     if not options.speakers:
