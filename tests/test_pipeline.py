@@ -27,6 +27,16 @@ def source(session: str = "a", count: int = 5) -> Iterator[StreamRecord]:
     yield Eos(session)
 
 
+def endless(closed: threading.Event) -> Iterator[StreamRecord]:
+    """A source that goes on until it is `closed`."""
+    yield Header("a", proto=1, source="test")
+    try:
+        while True:
+            yield gap(0)
+    finally:
+        closed.set()
+
+
 def same(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
     yield from records
 
@@ -80,17 +90,8 @@ def test_a_consumer_that_leaves_frees_the_producer() -> None:
 
 def test_closing_the_output_stops_an_endless_source() -> None:
     closed = threading.Event()
-
-    def endless() -> Iterator[StreamRecord]:
-        yield Header("a", proto=1, source="test")
-        try:
-            while True:
-                yield gap(0)
-        finally:
-            closed.set()
-
     before = threading.active_count()
-    output = pipeline.run((), [("source", lambda _: endless()), ("one", same), ("two", same)])
+    output = pipeline.run((), [("source", lambda _: endless(closed)), ("one", same), ("two", same)])
     next(output)
     output.close()  # type: ignore[attr-defined]
     assert closed.wait(5)
@@ -101,18 +102,10 @@ def test_a_light_stage_shares_a_thread_and_is_told_of_and_stopped_like_any_other
     closed = threading.Event()
     threads: dict[str, set[str]] = {}
 
-    def endless() -> Iterator[StreamRecord]:
-        yield Header("a", proto=1, source="test")
-        try:
-            while True:
-                yield gap(0)
-        finally:
-            closed.set()
-
     def observe(name: str, record: StreamRecord) -> None:
         threads.setdefault(name, set()).add(threading.current_thread().name)
 
-    output = pipeline.run((), [("ingest", lambda _: endless()), ("one", same), ("two", same)], observe=observe)
+    output = pipeline.run((), [("ingest", lambda _: endless(closed)), ("one", same), ("two", same)], observe=observe)
     for _ in range(5):
         next(output)
     output.close()  # type: ignore[attr-defined]

@@ -49,7 +49,8 @@ class Attentive(Handler, Protocol):
     """A handler that has work done in other threads."""
 
     def attend(self, wake: Callable[[], None]) -> None:
-        """`wake`, called from any thread, has `woken` called soon. Where records come through a pipe there is none."""
+        """`wake`, called from any thread, has `woken` called soon. It comes where the records go through a channel: in `run`, and in a
+        stage module that is `attentive`."""
 
     def woken(self) -> Iterable[StreamRecord]:
         """What has become of the work, though no record came."""

@@ -6,7 +6,7 @@
              └── settled ◄────────────────────────┘ ─► transcripts
 
 At most one decoding of a session is at work, and it takes all the audio there is, so a slow machine makes fewer and longer
-steps. Sessions take turns at the engine. What a decoding brings is settled at once where the records come through a channel, else with
+steps. Sessions take turns at the engine. What a decoding brings is settled at once, where something can wake this thread, and else with
 the next record. A session that is not live (a file, fed as fast as it is read) waits for each decoding instead, so that it gives the same
 records every time.
 """
