@@ -189,3 +189,44 @@ def test_what_is_certain_still_is_not_searched_for(monkeypatch: pytest.MonkeyPat
     again = listener("base").listen(sound, (), whole.words, decoding)
     assert again.text == whole.text
     assert len(runs) - searched < searched
+
+
+def test_behind_a_long_text_a_short_one_is_not_found_for_being_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two texts may follow: two words left out cost less in sum, but each word of the longer text is likelier."""
+    network = listener("base")._backend._network  # type: ignore[attr-defined]
+    decoder, end = network.decoder, network.decoder._end
+    texts = {
+        (): [(-0.7, 10), (-0.75, 20)], (10,): [(-0.8, end)],
+        (20,): [(-0.3, 21)], (20, 21): [(-0.3, 22)], (20, 21, 22): [(-0.3, end)],
+    }  # fmt: skip
+    told = list(range(100, 140))
+    found: list[tuple[int, ...]] = [()]
+
+    def step(run: Any, tokens: list[list[int]], parents: list[int], wanted: list[int]) -> Any:
+        if tokens[0][-1] != told[-1]:
+            found[:] = [(*found[parent], *new) for parent, new in zip(parents, tokens, strict=True)]
+        return [[(score - 1e-3, token) for score, token in texts[text]] for text in found], np.zeros(
+            (1, len(tokens), 5)
+        )
+
+    monkeypatch.setattr(whisper_decoder._Run, "step", step)
+    offers = network.hear(samples("hello_en.flac"), 1.0).offers
+    assert decoder.follow(offers, [1], told, heard=5, most=10, beam_size=2).tokens == [20, 21, 22]
+
+
+def test_the_next_part_of_a_compound_is_a_word() -> None:
+    """Any other end of a word that is committed already is none."""
+    engine = listener("base")
+    tokenizer = engine._tokens._tokenizer
+
+    def words(text: str) -> tuple[str, list[str]]:
+        tokens = tokenizer.encode(text, add_special_tokens=False).ids
+        times = np.arange(len(tokens) + 1) * 0.2
+        mark, heard = engine._words(True, tokens, [0.9] * len(tokens), times, "en")
+        assert [token for word in heard for token in word.tokens] == tokens
+        return mark, [word.text for word in heard]
+
+    assert words("-hearted and rather") == ("", ["hearted", "and", "rather"])
+    assert words("er and rather") == ("", ["and", "rather"])
+    assert words(", and rather") == (",", ["and", "rather"])
+    assert words("- and rather") == ("-", ["and", "rather"])

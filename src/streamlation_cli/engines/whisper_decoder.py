@@ -156,8 +156,10 @@ class Decoder:
         """The likeliest tokens behind `prompt` and `told`, at most `most`.
 
         `expected`: what may follow, such as what followed last time: as far as it is CERTAIN still, it is not searched for.
-        `heard`: so many positions of the states are sound. A beam search as CTranslate2's: a text is as likely as its tokens are on
-        average, those told included, and the search is over when `beam_size` texts have ended.
+        `heard`: so many positions of the states are sound. A beam search as CTranslate2's, over when `beam_size` texts have ended; but
+        a text is as likely as its tokens are on average, the end included and those told not: behind a long text a short one would
+        be found wherever words can be left out. (Over development recordings, 257 instead of 275 of 2,730 English words were
+        wrong, and 95 instead of 105 of 530 Portuguese ones.)
         `goes_on`: somebody has spoken behind the told words. `before`: what had been said of the same audio, which is not said again;
         `lasting`: so many of the told tokens will be told again, and where they look is not asked for.
         """
@@ -192,12 +194,12 @@ class Decoder:
                 reverse=True,
             )[: 2 * beam_size]
             ended += [
-                texts[parent].scored(score / max(1, len(told) + step))
+                texts[parent].scored(score / (step + 1))
                 for score, parent, token in found[:beam_size]
                 if token == self._end
             ]
             longer = [(score, parent, token) for score, parent, token in found if token != self._end][:beam_size]
-            if len(ended) >= beam_size or self._is_over(ended, longer[0][0], len(told) + most):
+            if len(ended) >= beam_size or self._is_over(ended, longer[0][0], most + 1):
                 break
             parents = [parent for _, parent, _ in longer]
             probabilities = [self._going_on(rows[parent], token) for _, parent, token in longer]
@@ -211,7 +213,7 @@ class Decoder:
                 for index, ((score, parent, token), probability) in enumerate(zip(longer, probabilities, strict=True))
             ]  # fmt: skip
         else:
-            ended += [text.scored(text.score / (len(told) + most)) for text in texts]
+            ended += [text.scored(text.score / (most + 1)) for text in texts]
         best = max(ended, key=lambda text: text.score)
         return Followed(
             tokens=list(best.tokens), probabilities=list(best.probabilities), looks=np.concatenate(best.looks, axis=1),
@@ -230,7 +232,7 @@ class Decoder:
     def _is_over(ended: Sequence[_Text], score: float, longest: int) -> bool:
         """Whether no text that goes on can become as likely as one that has ended: its score can only fall, and is divided by the
         tokens that it will have, `longest` at most."""
-        return any(text.score >= score / max(1, longest) for text in ended)
+        return any(text.score >= score / longest for text in ended)
 
     def _sure(self, rows: Sequence[_Row], expected: Sequence[int]) -> int:
         """How many of the tokens that are expected are certain still."""

@@ -166,13 +166,16 @@ class WhisperListener:
         heard = []
         mark, begin = "", 0
         for index, (word, stop) in enumerate(zip(words, starts, strict=True)):
+            text = word.text
             if index == 0 and follows and not self._opens(found, language):
-                # It goes on in the last told word, which cannot change any more.
-                mark = word.text if _SOUNDLESS.fullmatch(word.text) else ""
-                continue
+                # It goes on in the last told word, which cannot change any more; only the next part of a compound can follow it.
+                text = text.lstrip("-")
+                if text == word.text or _SOUNDLESS.fullmatch(text):
+                    mark = word.text if _SOUNDLESS.fullmatch(word.text) else ""
+                    continue
             heard.append(
                 SpokenWord(
-                    text=word.text,
+                    text=text,
                     start_s=float(times[word.first]),
                     end_s=float(times[word.last]),
                     # Its least likely part: a word that is cut off is likely but for its end.
