@@ -168,11 +168,12 @@ class WhisperListener:
         for index, (word, stop) in enumerate(zip(words, starts, strict=True)):
             text = word.text
             if index == 0 and follows and not self._opens(found, language):
-                # It goes on in the last told word, which cannot change any more; only the next part of a compound can follow it.
-                text = text.lstrip("-")
-                if text == word.text or _SOUNDLESS.fullmatch(text):
-                    mark = word.text if _SOUNDLESS.fullmatch(word.text) else ""
+                if _SOUNDLESS.fullmatch(text):
+                    mark = text
                     continue
+                if not text.startswith("-"):
+                    continue  # the end of the last told word, which cannot change any more
+                text = text.lstrip("-")  # the next part of a compound
             heard.append(
                 SpokenWord(
                     text=text,
