@@ -30,7 +30,7 @@ from streamlation_cli.stages import translate
 from streamlation_cli.stages.translate import Options
 from streamlation_cli.translating.growing import Growing, Policy, fitted
 from streamlation_cli.translating.live import BEHIND_S, LiveTranslating
-from streamlation_cli.translating.sentences import split_words
+from streamlation_cli.translating.sentences import split_pieces, split_words
 from streamlation_cli.translating.session import Work
 from support import streamlation
 
@@ -178,10 +178,10 @@ def test_a_noise_that_was_taken_for_words_is_taken_back() -> None:
 
 
 def test_a_word_is_not_kept_back_for_long() -> None:
-    beats = [Status("a", stage="ingest", state="running", emitted_at=T0 + second) for second in range(3, 7)]
+    beats = [Status("a", stage="ingest", state="running", emitted_at=T0 + second) for second in range(3, 8)]
     out = run([header(), heard("the boat left", 3), *beats, Eos("a")])
     drafts = [record for record in translations(out) if not record.final]
-    assert [record.stable_words for record in drafts] == [1, 3]
+    assert [record.stable_words for record in drafts] == [0, 2, 3]
     assert out.index(beats[0]) < out.index(drafts[-1]) < out.index(beats[-1])
     assert_promises_kept(out)
 
@@ -369,20 +369,25 @@ def test_whatever_the_engine_says_the_final_begins_with_what_was_committed(draft
 
 
 @pytest.mark.parametrize(
-    ("committed", "translation", "whole"),
+    ("target", "committed", "rest", "translation", "whole"),
     [
-        ("The law of the", "The 2017 act of the country gave powers.", "The law of the 2017 act of the country gave powers."),
-        ("Um gato", "O gato preto dorme.", "Um gato preto dorme."),
-        ("The", "Voters will vote.", "The Voters will vote."),
-        ("Nobody saw", "", "Nobody saw"),
+        ("en", "The law of the", "", "The 2017 act of the country gave powers.", "The law of the country gave powers."),
+        ("pt", "Um gato", "", "O gato preto dorme.", "Um gato preto dorme."),
+        ("en", "The", "", "Voters will vote.", "The Voters will vote."),
+        ("en", "Nobody saw", "", "", "Nobody saw"),
+        # Another word for it, where it stood: not both.
+        ("pt", "Se ele casou", "com ela", "Se ele se casasse com ela, seria", "Se ele casou com ela, seria"),
+        ("pt", "AMs vai ter", "a votação", "Os deputados receberão a votação final", "AMs vai ter a votação final"),
+        # A small word stands for none that means something, and what follows must be the same to tell where it stood.
+        ("en", "Mr. Ito, the", "of it", "Mr. Ito, head of it all", "Mr. Ito, the head of it all"),
+        ("en", "If he had", "", "If he married her", "If he had married her"),
     ],
 )  # fmt: skip
 def test_a_translation_that_turns_out_otherwise_goes_on_where_it_hurts_least(
-    committed: str, translation: str, whole: str
+    target: str, committed: str, rest: str, translation: str, whole: str
 ) -> None:
-    pieces = [word if not at else f" {word}" for at, word in enumerate(translation.split())]
-    before = [word if not at else f" {word}" for at, word in enumerate(committed.split())]
-    assert "".join(fitted(before, pieces, "en")) == whole
+    before, said, pieces = (split_pieces(text) for text in (f"{committed} {rest}", committed, translation))
+    assert "".join(fitted(said, pieces, target, before)) == whole
 
 
 # Real engines
@@ -442,7 +447,7 @@ def test_real_engines_are_a_clause_behind_and_nearly_as_good(shared: Path, sourc
     }
     lags = [laal_ms(list(group), words_whole[first]) for first, group in by_sentence]
     print(f"{source}→{target}: LAAL {statistics.fmean(lags):.0f} ms, chrF {scores[0]:.2f} against {scores[1]:.2f}")
-    assert statistics.fmean(lags) <= 2600
+    assert statistics.fmean(lags) <= 2900
     # Over more sentences it is less than 1; one of so few may weigh half a point.
     assert scores[0] >= scores[1] - 1.5
 

@@ -9,23 +9,24 @@ An engine that translates whole sentences changes its mind as the sentence grows
 translations of the sentence, of the sentence less its last word, and less its last two, all have it in the same place; the
 last words even they agree on are held back. Each is translated with a full stop, as the sentence will have one. What is
 committed is never taken back: where a later translation has it otherwise, the two are laid side by side and the later one
-goes on from where the committed words end.
+goes on from where the committed words end. A word that only stands where another was said is not said as well.
 
-Measured on 330 sentences of news (NTREX-128) read at 15 characters a second, with Firefox models, words shown 0.5 s and
+Measured on 330 sentences of news (NTREX-128) read at 15 characters a second without a pause, with Firefox models, words shown 0.5 s and
 committed 1.0 s after they are spoken, 15 in a hundred misheard until then, a hypothesis each 0.45 s: mean lag
-(StreamLAAL, with the engine's time), chrF against the reference less that of translating the transcript whole, and chrF
-against the latter, English to Portuguese and Portuguese to English
+(StreamLAAL), chrF against the reference less that of translating the transcript whole, and chrF against the latter,
+English to Portuguese and Portuguese to English
 
-    translated           held back                   StreamLAAL    less           likeness
-    without a full stop  2 words                     2.5 s  2.6 s  −0.8  −1.0     92.9  91.8
-    with it              1 word                      2.5 s  2.7 s  −0.8  −1.6     92.0  90.3    latency (shorter sentences)
-    with it              2 words                     2.5 s  2.6 s  −0.5  −0.9     93.8  92.6    balanced
-    with it              1 word, and none that leans 2.6 s  2.8 s  −0.4  −1.0     94.2  93.1    accuracy
+                words less       held back                      StreamLAAL    less           likeness
+    latency     one, and two     1 word                         2.4 s  2.5 s  −1.1  −1.8     93.5  92.1    (shorter sentences)
+    balanced    one, and two     3 words                        2.6 s  2.7 s  −0.8  −1.4     94.7  93.7
+    accuracy    one, and three   3 words, and none that leans   3.1 s  3.2 s  −0.6  −1.1     95.7  94.8
+
+Speech that pauses, and shorter sentences, are followed up to 0.7 s closer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
@@ -45,8 +46,11 @@ class Policy:
 
     dropped: tuple[int, ...] = (1, 2)
     """How many of the last heard words the other translations lack that must agree."""
-    held_back: int = 2
+    held_back: int = 3
     """How many of the last words are not committed even so."""
+    late_ms: int = 4200
+    """A word said this long ago is committed as it is in the newest draft, agreed upon or not: a caption that may be worded
+    better is worth less than one that comes while what it is about is still being talked of."""
     no_leaning_end: bool = False
     """The last committed word is none that leans on the next, as an article does, whose form the next one decides."""
 
@@ -82,7 +86,7 @@ class Growing:
         """
         if not translations:
             return
-        options = [fitted(self._committed, split_pieces(text), self._target) for text in translations]
+        options = [fitted(self._committed, split_pieces(text), self._target, self._pieces) for text in translations]
         self._pieces = options[0]
         if len(options) <= len(self._policy.dropped):
             return
@@ -114,21 +118,26 @@ class Growing:
         surplus: list[str] = []
         if cut:
             surplus = self._committed[_reach(pieces, self._committed, self._target) :] if pieces else []
-        whole = self._committed if surplus else fitted(self._committed, pieces, self._target)
+        whole = self._committed if surplus else fitted(self._committed, pieces, self._target, self._pieces)
         return "".join(whole[self._hidden :]).strip(), surplus
 
 
-def fitted(committed: Sequence[str], pieces: Sequence[str], target: str) -> list[str]:
+def fitted(committed: Sequence[str], pieces: Sequence[str], target: str, before: Sequence[str] = ()) -> list[str]:
     """The committed words and what `pieces` go on with after them.
+
+    `before`: the last translation, which begins with the committed words. It tells which words of `pieces` only stand where another
+    stood.
 
     >>> fitted(["O", " gato", " preto"], ["Um", " gato", " preto", " dorme."], "pt")
     ['O', ' gato', ' preto', ' dorme.']
     >>> fitted(["The"], ["Voters", " will", " vote."], "en")
     ['The', ' Voters', ' will', ' vote.']
+    >>> fitted(["Se", " casou"], ["Se", " casasse", " com", " ela."], "pt", ["Se", " casou", " com"])
+    ['Se', ' casou', ' com', ' ela.']
     """
     if list(pieces[: len(committed)]) == list(committed):
         return list(pieces)
-    rest = list(pieces[_reach(committed, pieces, target) :])
+    rest = list(pieces[_reach(committed, pieces, target, before) :])
     if rest and committed and not rest[0].startswith(" ") and primary(target) not in UNSPACED:
         rest[0] = " " + rest[0]
     return [*committed, *rest]
@@ -140,6 +149,8 @@ def _same_start(one: Sequence[str], other: Sequence[str]) -> int:
 
 _LOST = 1.0
 """For a word of meaning in what is left out that has not been said."""
+_INSTEAD = 0.4
+"""So much of it where another word has been said in its place."""
 _TWICE = 0.5
 """For one that is said again: better twice than not at all."""
 _SMALL = 0.3
@@ -156,17 +167,22 @@ _MOVED = 4
 """A small word so many places away from its like is another one."""
 
 
-def _reach(said: Sequence[str], pieces: Sequence[str], target: str) -> int:
+def _reach(said: Sequence[str], pieces: Sequence[str], target: str, before: Sequence[str] = ()) -> int:
     """After how many of `pieces` to go on when `said` has been said: what is lost and what is said twice weighed up."""
     small_said, small_pieces = _small(said, target), _small(pieces, target)
     like = _likes(said, pieces, small_said)
-    place_of = {word: at for at, word in like.items()}
+    instead = _instead(before, pieces, len(said), (small_said, small_pieces), like)
+    says = like | instead
+
+    def lost(at: int) -> float:
+        if at in like:
+            return 0.0
+        return (_SMALL if small_pieces[at] else _LOST) * (_INSTEAD if at in instead else 1.0)
 
     def cost(cut: int) -> float:
-        total = _AWAY * abs(cut - len(said))
-        total += sum(_SMALL if small_pieces[at] else _LOST for at in range(cut) if at not in like)
-        total += sum(_SMALL if small_said[word] else _TWICE for word, at in place_of.items() if at >= cut)
-        if said and cut and like.get(cut - 1) == len(said) - 1:
+        total = _AWAY * abs(cut - len(said)) + sum(lost(at) for at in range(cut))
+        total += sum(_SMALL if small_said[word] else _TWICE for at, word in says.items() if at >= cut)
+        if said and cut and says.get(cut - 1) == len(said) - 1:
             total -= _ANCHOR
         if said and cut < len(pieces):
             total += _STUMBLE * (small_said[-1] and small_pieces[cut])
@@ -174,6 +190,25 @@ def _reach(said: Sequence[str], pieces: Sequence[str], target: str) -> int:
         return total
 
     return min(range(len(pieces) + 1), key=lambda cut: (cost(cut), cut))
+
+
+def _instead(
+    before: Sequence[str], pieces: Sequence[str], said: int, small: tuple[Sequence[bool], Sequence[bool]], like: Mapping[int, int]
+) -> dict[int, int]:  # fmt: skip
+    """Which of `pieces` stand where another of the first `said` words of `before` stood, between words that stay.
+
+    Words of meaning stand for each other, and so do small words, which `small` tells of both.
+    """
+    instead: dict[int, int] = {}
+    changes = SequenceMatcher(None, [_bare(one) for one in before], [_bare(one) for one in pieces], autojunk=False)
+    for kind, start, end, at, until in changes.get_opcodes():
+        if kind != "replace" or end == len(before) or until == len(pieces):
+            continue
+        for smallness in (False, True):
+            olds = [n for n in range(start, min(end, said)) if small[0][n] == smallness and n not in like.values()]
+            news = [n for n in range(at, until) if small[1][n] == smallness and n not in like]
+            instead |= dict(zip(news, olds, strict=False))
+    return instead
 
 
 def _likes(said: Sequence[str], pieces: Sequence[str], small: Sequence[bool]) -> dict[int, int]:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from ..stages.translate import Options
 
 POLICIES = {
-    "latency": Policy(held_back=1),
-    "balanced": Policy(held_back=2),
-    "accuracy": Policy(held_back=1, no_leaning_end=True),
+    "latency": Policy(held_back=1, late_ms=3500),
+    "balanced": Policy(),
+    "accuracy": Policy(dropped=(1, 3), no_leaning_end=True, late_ms=5000),
 }
 """Preset → when a word of a draft is safe; see `growing` for what each was measured to cost."""
 
@@ -37,9 +37,6 @@ BEHIND_S = 0.75
 """A transcript that took this much longer to get here than the quickest has waited in a queue: no time for drafts."""
 SLACK_MS = 1500
 """How much later than its sound a transcript may come: silence is believed only when it is this much longer."""
-LATE_MS = 3500
-"""A word said this long ago is committed as it is in the newest draft, agreed upon or not: a caption that may be worded
-better is worth less than one that comes while what it is about is still being talked of."""
 _MOST_OPEN = 64
 """Utterances that never became final are forgotten beyond this many."""
 
@@ -225,7 +222,9 @@ class LiveTranslating(Translating):
         sentence, engine = self._draft_of
         text = self._growing.text
         if now_ms is not None:
-            late = [word for word in self._timed(text, sentence, engine) if now_ms - word.end_ms >= LATE_MS]
+            late = [
+                word for word in self._timed(text, sentence, engine) if now_ms - word.end_ms >= self._policy.late_ms
+            ]
             self._growing.settle(len(late))
         stable = self._growing.stable_words
         if text and (text, stable) != self._shown:
