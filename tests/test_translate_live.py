@@ -178,10 +178,10 @@ def test_a_noise_that_was_taken_for_words_is_taken_back() -> None:
 
 
 def test_a_word_is_not_kept_back_for_long() -> None:
-    beats = [Status("a", stage="ingest", state="running", emitted_at=T0 + second) for second in range(3, 8)]
+    beats = [Status("a", stage="ingest", state="running", emitted_at=T0 + second) for second in range(3, 7)]
     out = run([header(), heard("the boat left", 3), *beats, Eos("a")])
     drafts = [record for record in translations(out) if not record.final]
-    assert [record.stable_words for record in drafts] == [0, 2, 3]
+    assert [record.stable_words for record in drafts] == [1, 3]
     assert out.index(beats[0]) < out.index(drafts[-1]) < out.index(beats[-1])
     assert_promises_kept(out)
 
@@ -447,7 +447,7 @@ def test_real_engines_are_a_clause_behind_and_nearly_as_good(shared: Path, sourc
     }
     lags = [laal_ms(list(group), words_whole[first]) for first, group in by_sentence]
     print(f"{source}→{target}: LAAL {statistics.fmean(lags):.0f} ms, chrF {scores[0]:.2f} against {scores[1]:.2f}")
-    assert statistics.fmean(lags) <= 2900
+    assert statistics.fmean(lags) <= 2600
     # Over more sentences it is less than 1; one of so few may weigh half a point.
     assert scores[0] >= scores[1] - 1.5
 

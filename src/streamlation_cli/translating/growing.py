@@ -18,7 +18,7 @@ English to Portuguese and Portuguese to English
 
                 words less       held back                      StreamLAAL    less           likeness
     latency     one, and two     1 word                         2.4 s  2.5 s  −1.0  −1.5     93.7  92.5    (shorter sentences)
-    balanced    one, and two     3 words                        2.6 s  2.7 s  −0.8  −1.3     94.8  93.9
+    balanced    one, and two     2 words                        2.4 s  2.5 s  −1.0  −1.4     94.0  93.0
     accuracy    one, and three   3 words, and none that leans   3.1 s  3.2 s  −0.6  −0.9     95.8  95.1
 
 Speech that pauses, and shorter sentences, are followed up to 0.7 s closer.
@@ -46,9 +46,9 @@ class Policy:
 
     dropped: tuple[int, ...] = (1, 2)
     """How many of the last heard words the other translations lack that must agree."""
-    held_back: int = 3
+    held_back: int = 2
     """How many of the last words are not committed even so."""
-    late_ms: int = 4200
+    late_ms: int = 4000
     """A word said this long ago is committed as it is in the newest draft, agreed upon or not: a caption that may be worded
     better is worth less than one that comes while what it is about is still being talked of."""
     no_leaning_end: bool = False
@@ -197,7 +197,7 @@ def _instead(
 ) -> dict[int, int]:  # fmt: skip
     """Which of `pieces` stand where another of the first `said` words of `before` stood, between words that stay.
 
-    Words of meaning stand for each other, and so do small words, which `small` tells of both.
+    `small` tells which of those words and of `pieces` are small ones: these stand for each other, and words of meaning do.
     """
     instead: dict[int, int] = {}
     changes = SequenceMatcher(None, [_bare(one) for one in before], [_bare(one) for one in pieces], autojunk=False)

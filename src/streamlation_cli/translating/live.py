@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 POLICIES = {
     "latency": Policy(held_back=1, late_ms=3500),
     "balanced": Policy(),
-    "accuracy": Policy(dropped=(1, 3), no_leaning_end=True, late_ms=5000),
+    "accuracy": Policy(dropped=(1, 3), held_back=3, no_leaning_end=True, late_ms=5000),
 }
 """Preset → when a word of a draft is safe; see `growing` for what each was measured to cost."""
 
