@@ -371,7 +371,7 @@ def test_whatever_the_engine_says_the_final_begins_with_what_was_committed(draft
 @pytest.mark.parametrize(
     ("target", "committed", "rest", "translation", "whole"),
     [
-        ("en", "The law of the", "", "The 2017 act of the country gave powers.", "The law of the country gave powers."),
+        ("en", "The law of the", "", "The 2017 act of the country gave powers.", "The law of the 2017 act of the country gave powers."),
         ("pt", "Um gato", "", "O gato preto dorme.", "Um gato preto dorme."),
         ("en", "The", "", "Voters will vote.", "The Voters will vote."),
         ("en", "Nobody saw", "", "", "Nobody saw"),
