@@ -106,8 +106,9 @@ def test_what_has_been_shown_does_not_move_but_up(browser: Browser, served: Serv
     )
     spoken = text.split()
     with page_of(browser, served.address, viewport={"width": 700, "height": 700}) as page:
-        served.say(header(**LIVE))
+        expect(page.locator("#state")).to_have_text("Waiting for the first session…")  # it hears each revision
         page.evaluate(WATCH_FIRST_WORDS)
+        served.say(header(**LIVE))
         for count in range(2, len(spoken)):
             # A word that may change comes and goes again, and with it now and then a line.
             tail = ["something", "else"] if count % 3 == 0 else spoken[count : count + 1]
