@@ -675,11 +675,12 @@ def test_the_page_of_a_film_plays_it_with_subtitles(folder: Path, talk: Path) ->
     from chromium import chromium, page_of
 
     process = subprocess.Popen(
-        [PROGRAM, "cast", str(talk), "--to", "browser", "--subtitle-language", "pt", "--bind", "127.0.0.1:0"],
+        [PROGRAM, "cast", str(talk), "--to", "browser", "--subtitle-language", "pt", "--bind", "127.0.0.1"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "BROWSER": "true"},
     )  # fmt: skip
     assert process.stderr is not None
     address = process.stderr.readline().decode().split()[-1]
+    assert ":8080/" not in address  # any free port where none is named
     with chromium() as browser, page_of(browser, address) as page:
         page.wait_for_function(
             "document.querySelector('video').currentTime > 2.5 && document.querySelector('video').readyState >= 3"

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media import ingested, voice
+from streamlation_cli.delivery.copying import Times
 from streamlation_cli.delivery.joining import Joiner, Settings
-from streamlation_cli.delivery.lanes import Padded, Times
+from streamlation_cli.delivery.lanes import Padded
 from streamlation_cli.delivery.tracks import Takes, Unit
 from streamlation_cli.dubbing.audiofile import Block
 from streamlation_cli.errors import UsageError

@@ -67,8 +67,9 @@ from ..records import (
 from ..sources.feeds import same_sound
 from ..stages.subtitle import Options as Subtitles
 from . import pictures, streams
+from .copying import CopiedLane
 from .encoding import SoundEncoder
-from .lanes import CaptionLane, CopiedLane, DubLane, Lane, SoundLane
+from .lanes import CaptionLane, DubLane, Lane, SoundLane
 from .settings import PresentationOptions
 from .tracks import Takes, Track, Unit
 

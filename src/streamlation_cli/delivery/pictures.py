@@ -25,7 +25,7 @@ CODEC = "h264"
 """What it becomes, whoever encodes it."""
 COPY = "copy"
 _CLOCK_RESET_S = 10
-"""A jump back that is longer is a clock that was set anew; the encoder begins again. As `lanes` has it."""
+"""A jump back that is longer is a clock that was set anew; the encoder begins again. As `copying` has it."""
 _RATE = Fraction(25)
 """Pictures a second where nobody says; rate control alone needs it."""
 _GLOBAL_HEADER, _BITEXACT = 1 << 22, 1 << 23

@@ -226,6 +226,3 @@ IN_BROWSER = Kind(
 
 DISCOVERED = ("chromecast", "airplay", "dlna")
 """Kinds that announce themselves on the network."""
-
-BROWSER = "browser"
-STDOUT = "-"

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import secrets
 import sys
+import tempfile
 import time
 import webbrowser
 from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from .. import stdio
 from ..records import PROTO, Header, Status, StreamRecord
-from ..serving.server import Server
+from ..serving.server import Server, parse_bind
 from ..serving.viewers import REPORT_S, Viewers, is_own_page, status_of
-from . import Media
+from . import IN_BROWSER, Media
 from .casting import STAGE, TICK_S
+from .contents import Contents
+from .preparing import prepare
+from .wishes import Wishes
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -114,8 +119,24 @@ class Film:
         )  # fmt: skip
 
 
-def played(film: Film, media: Media, session: str, source: str, server: Server) -> Iterator[StreamRecord]:
-    """Serves the page until a signal comes, opens it here where there is a browser, and tells how it is played."""
+def played(contents: Contents, session: str, wishes: Wishes, bind: str) -> Iterator[StreamRecord]:
+    """Serves the page of a file or an address until a signal comes, which raises Interrupted.
+
+    `bind` is HOST, PORT or HOST:PORT, or empty for every network; without a port it is any free one. Raises UsageError where it is
+    no address or a wanted language is not there, Unavailable where it cannot be served on or no browser plays the picture.
+    """
+    host, port = parse_bind(bind, usual_port=0) if bind else ("0.0.0.0", 0)
+    film = Film()
+    with (
+        Server(host, port, routes=film.routes) as server,
+        tempfile.TemporaryDirectory(prefix="streamlation-cast-") as folder,
+    ):
+        media = prepare(contents, IN_BROWSER, wishes, server, Path(folder))
+        yield from _watched(film, media, session, contents.name, server)
+
+
+def _watched(film: Film, media: Media, session: str, source: str, server: Server) -> Iterator[StreamRecord]:
+    """Opens the page here where there is a browser, and tells how it is played."""
     address = server.serve_text("index.html", film.page(media), "text/html; charset=utf-8")
     yield Header(session, proto=PROTO, source=source, duration_ms=media.duration_ms)
     print(f"streamlation cast: {address}", file=sys.stderr, flush=True)

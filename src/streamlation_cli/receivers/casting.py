@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,8 @@ from ..records import State, Status
 from ..render import clock
 from . import Media, Playback, Receiver, Refused
 from .preparing import with_start
+
+logger = logging.getLogger("streamlation.cast")
 
 STAGE = "cast"
 TICK_S = 0.1
@@ -100,6 +103,13 @@ class Casting:
         self._stopped = True
         self._state = "stopped"
         self.receiver.stop()
+
+    def abandon(self) -> None:
+        """Ends playback where it can; what led here is already being reported."""
+        try:
+            self.stop()
+        except Unavailable as error:
+            logger.info("%s", error.message)
 
     def look(self) -> tuple[Playback, bool]:
         """How the device is, and whether its state is another than before; raises Unavailable where there is no hope."""

@@ -1,34 +1,41 @@
-"""One session's records on a device: streamed to it as they come, watched over to the end."""
+"""Records on a device: each session streamed to it as it comes, and watched over to the end."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from .. import stdio
 from ..delivery.joining import Settings
-from ..errors import Unavailable
-from ..records import Eos, Error, Header, State, Status, StreamRecord
+from ..errors import UsageError
+from ..records import Eos, Error, Header, State, Status, StreamRecord, ends_session
 from ..serving.server import Server
-from . import Kind, Media, Playback, Receiver
-from .casting import REPORT_S, STAGE, Casting
+from ..sessions import Stage, by_session, fails, refuses
+from . import KINDS, Kind, Media, Playback, Receiver
+from .casting import REPORT_S, STAGE, Casting, or_else
+from .connecting import server_for
+from .finding import DISCOVERY_S, find
 from .playlists import Chosen
 from .streaming import Streaming
-from .wishes import Wishes
+from .wishes import Wishes, heeds
 
 if TYPE_CHECKING:
     from ..stages.cast import Options
 
 logger = logging.getLogger("streamlation.cast")
-WAY_OUT = "`cast --to browser` serves the session at an address to open by hand"
+_WAY_OUT = "`cast --to browser` serves the session at an address to open by hand"
 _MOST_LATENCY_MS = 600_000
 """A device's position that would mean more is not on the stream's timeline."""
 
 
-class Session:
-    """See `Handler`. The device is connected to when the session begins, and told to play when it has enough to begin with."""
+class _Session:
+    """One session; see `Handler`.
+
+    The device is connected to when the session begins, and told to play when it has enough to begin with.
+    """
 
     def __init__(
         self, header: Header, kind: Kind, receiver: Receiver, server: Server, wishes: Wishes, settings: Settings, options: Options
@@ -73,7 +80,7 @@ class Session:
             self._header.session,
             self._receiver,
             media,
-            WAY_OUT,
+            _WAY_OUT,
             patience_s=self._options.patience,
             latency_ms=self._latency_ms,
             targets={"buffer_target_ms": self._buffer_ms},
@@ -156,7 +163,45 @@ class Session:
         self._streaming.abandon()
         if self._casting is not None and not self._over:
             self._over = True
-            try:
-                self._casting.stop()
-            except Unavailable as error:
-                logger.info("%s", error.message)
+            self._casting.abandon()
+
+
+def stage(options: Options, settings: Settings, wishes: Wishes) -> Stage:
+    """Casts sessions to the device that `--to` names, one after another, or at the same time where its kind takes many.
+
+    The device is found when the stage runs: that raises UsageError where `--to` can mean several or devices of that kind
+    cannot heed the wishes, Unavailable where there is none.
+    """
+
+    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+        playing: dict[str, bool] = {}
+        """Session → whether it is live."""
+        with ExitStack() as stack:
+            with or_else(_WAY_OUT):
+                device = find(options.to, min(DISCOVERY_S, options.timeout))
+            kind = KINDS[device.kind]
+            heeds(kind, wishes)
+            server = stack.enter_context(server_for(device, kind, options.bind))
+
+            def make(header: Header) -> _Session:
+                if playing and not kind.many:
+                    other = next(iter(playing))
+                    raise UsageError(
+                        f"{header.session}: {device.name} plays {other} already; cast one session at a time"
+                    )
+                playing[header.session] = header.live
+                with or_else(_WAY_OUT):
+                    receiver: Receiver = kind.load().connect(device, options.timeout)
+                stack.callback(receiver.close)
+                return _Session(header, kind, receiver, server, wishes, settings, options)
+
+            # Entered last, so that playback ends before the device and the server are let go.
+            for record in stack.enter_context(closing(by_session(STAGE, make)(records))):
+                live = ends_session(record) and playing.pop(record.session, False)
+                yield record
+                # What is live would be read for ever, and made upstream for nobody; behind a file another may follow.
+                lost = live and fails(STAGE, record)
+                if (lost or refuses(STAGE, record)) and not playing and not kind.many:
+                    return
+
+    return run

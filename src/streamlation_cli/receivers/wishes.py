@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .. import languages
 from ..delivery.tracks import Track
 from ..errors import UsageError
+from ..render import clock
 from . import Kind
 from .contents import Contents, Text
 from .playlists import OFF
@@ -39,6 +40,12 @@ def heeds(kind: Kind, wishes: Wishes) -> None:
         raise UsageError(
             f"{wishes.to_be_shown}: {kind.what} get the sound alone; leave it out, or watch with `cast --to browser`"
         )
+
+
+def check_place(flag: str, text: str, wanted_ms: int, duration_ms: int | None) -> None:
+    """Raises UsageError, which names the flag and what was given to it, where that place is past the end."""
+    if text and duration_ms is not None and wanted_ms >= duration_ms:
+        raise UsageError(f"{flag} {text}: that is past the end, which is at {clock(duration_ms).rpartition('.')[0]}")
 
 
 def track_of(tracks: Sequence[Track], flag: str, language: str) -> Track:

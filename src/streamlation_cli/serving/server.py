@@ -22,20 +22,22 @@ if TYPE_CHECKING:
 
     from .media import Stored
 
-DEFAULT_BIND = "127.0.0.1:8080"
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
 _MOST_SENT = 4096
 """Bytes of a WebSocket message that somebody sends us: a page reports how its player is, no more."""
 _STOP_S = 0.5
 """How long a download that is under way may hold up the end."""
 
 
-def parse_bind(text: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`, `HOST` or `PORT`; raises UsageError.
+def parse_bind(text: str, usual_port: int = DEFAULT_PORT) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`, `HOST` (at `usual_port`) or `PORT`; raises UsageError.
 
     >>> parse_bind("0.0.0.0:80"), parse_bind("[::1]:8081"), parse_bind("9000"), parse_bind("localhost")
     (('0.0.0.0', 80), ('::1', 8081), ('127.0.0.1', 9000), ('localhost', 8080))
+    >>> parse_bind("::1", usual_port=0)
+    ('::1', 0)
     """
-    host, port = DEFAULT_BIND.rsplit(":", 1)
+    host, port = DEFAULT_HOST, str(usual_port)
     if text.isdigit():
         port = text
     elif text.startswith("[") and "]" in text:

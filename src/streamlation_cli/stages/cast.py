@@ -42,34 +42,22 @@ Examples:
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import stdio
 from ..delivery.settings import PresentationOptions
-from ..errors import StreamlationError, Unavailable, UsageError
+from ..errors import StreamlationError, UsageError
 from ..options import argument, option
-from ..records import PROTO, Eos, Error, Header, Status, StreamRecord, ends_session
-from ..render import clock
-from ..sessions import Stage, by_session, fails, refuses
+from ..records import PROTO, Error, Header, StreamRecord
+from ..sessions import Stage
 
 if TYPE_CHECKING:
-    from ..delivery.joining import Settings
-    from ..receivers import Device, Kind, Media, Playback, Receiver
-    from ..receivers.casting import Casting
-    from ..receivers.contents import Contents
     from ..receivers.wishes import Wishes
-    from ..serving.server import Server
 
 STAGE = "cast"
-logger = logging.getLogger("streamlation.cast")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +145,10 @@ def alone(options: Options) -> Iterator[StreamRecord] | None:
     """The session of a file, an address or a command; None where records are to be read."""
     _check(options)
     if _commands(options):
-        return _told(options, f"cast-{options.to}", _command(options))
+        from ..receivers import commanding
+
+        session = f"cast-{options.to}"
+        return _told(options, session, commanding.commanded(options, session))
     if not options.input:
         return None
     from .ingest import session_name
@@ -235,6 +226,7 @@ def stage(options: Options) -> Stage:
 
         return stdout.stage(options.format, settings, wishes)
     if options.to == "browser":
+        from ..serving.server import parse_bind
         from . import serve
 
         if wishes.audio_language or wishes.subtitle_language:
@@ -245,66 +237,13 @@ def stage(options: Options) -> Stage:
             mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, target_latency=options.target_latency,
             video_codec=options.video_codec,
         )  # fmt: skip
-        return serve.stage(replace(own, bind=options.bind) if options.bind else own, STAGE)
-    return lambda records: _records(records, options, wishes, settings)
+        if options.bind:
+            host, port = parse_bind(options.bind, usual_port=0)
+            own = replace(own, bind=f"[{host}]:{port}")
+        return serve.stage(own, STAGE)
+    from ..receivers import recording
 
-
-def _records(
-    records: Iterable[StreamRecord], options: Options, wishes: Wishes, settings: Settings
-) -> Iterator[StreamRecord]:
-    from ..receivers.casting import or_else
-    from ..receivers.finding import DISCOVERY_S, find
-    from ..receivers.recording import WAY_OUT, Session
-    from ..receivers.wishes import heeds
-
-    playing: dict[str, bool] = {}
-    """Session → whether it is live."""
-    with ExitStack() as stack:
-        with or_else(WAY_OUT):
-            device = find(options.to, min(DISCOVERY_S, options.timeout))
-        kind = _kind(device)
-        heeds(kind, wishes)
-        server = stack.enter_context(_server(options, device, kind))
-
-        def make(header: Header) -> Session:
-            if playing and not kind.many:
-                other = next(iter(playing))
-                raise UsageError(f"{header.session}: {device.name} plays {other} already; cast one session at a time")
-            playing[header.session] = header.live
-            with or_else(WAY_OUT):
-                receiver: Receiver = kind.load().connect(device, options.timeout)
-            stack.callback(receiver.close)
-            return Session(header, kind, receiver, server, wishes, settings, options)
-
-        # Entered last, so that playback ends before the device and the server are let go.
-        for record in stack.enter_context(closing(by_session(STAGE, make)(records))):
-            live = ends_session(record) and playing.pop(record.session, False)
-            yield record
-            # What is live would be read for ever, and made upstream for nobody; behind a file another may follow.
-            lost = live and fails(STAGE, record)
-            if (lost or refuses(STAGE, record)) and not playing and not kind.many:
-                return
-
-
-def _kind(device: Device) -> Kind:
-    from ..receivers import KINDS
-
-    return KINDS[device.kind]
-
-
-def _connect(options: Options, wishes: Wishes | None = None) -> tuple[Kind, Receiver]:
-    from ..receivers.finding import DISCOVERY_S, find
-    from ..receivers.wishes import heeds
-
-    with stdio.woken_by_signals():
-        device = find(options.to, min(DISCOVERY_S, options.timeout))
-    kind = _kind(device)
-    if wishes is not None:
-        heeds(kind, wishes)
-    module = kind.load()
-    with stdio.woken_by_signals():
-        receiver: Receiver = module.connect(device, options.timeout)
-    return kind, receiver
+    return recording.stage(options, settings, wishes)
 
 
 def _wishes(options: Options) -> Wishes:
@@ -321,185 +260,24 @@ def _wishes(options: Options) -> Wishes:
 
 
 def _input(options: Options, session: str) -> Iterator[StreamRecord]:
-    """A file or an address on a device."""
-    from ..receivers.casting import or_else
+    """A file or an address, where --to says."""
+    from ..engines import needs_extra
     from ..receivers.contents import examine
-    from ..receivers.preparing import prepare
+    from ..receivers.wishes import check_place
 
     wishes = _wishes(options)
     contents = examine(options.input)
-    _check_time("--start", options.start, wishes.start_ms, contents.duration_ms)
+    check_place("--start", options.start, wishes.start_ms, contents.duration_ms)
     if options.to == "-":
         from ..receivers import stdout
 
         yield from stdout.played(contents, session, wishes, options.format)
-        return
-    if options.to == "browser":
-        yield from _in_browser(options, contents, session, wishes)
-        return
-    way_out = _way_out(options, contents.path)
-    with or_else(way_out):
-        kind, receiver = _connect(options, wishes)
-    with ExitStack() as stack:
-        stack.callback(receiver.close)
-        server = stack.enter_context(_server(options, receiver.device, kind))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamlation-cast-")))
-        media = prepare(contents, kind, wishes, server, folder)
-        logger.info("%s plays %s (%s)", receiver.device.name, media.address, media.content_type)
-        serves = bool(contents.path) or bool(media.subtitles) or not kind.pulls
-        yield Header(session, proto=PROTO, source=options.input, duration_ms=media.duration_ms, live=media.live)
-        yield from _played(options, session, receiver, media, way_out, stays=serves or options.wait)
-        yield Eos(session, duration_ms=media.duration_ms)
+    elif options.to == "browser":
+        with needs_extra("serving"):
+            from ..receivers import browser
 
+        yield from browser.played(contents, session, wishes, options.bind)
+    else:
+        from ..receivers import playing
 
-def _check_time(flag: str, text: str, wanted_ms: int, duration_ms: int | None) -> None:
-    if text and duration_ms is not None and wanted_ms >= duration_ms:
-        raise UsageError(f"{flag} {text}: that is past the end, which is at {clock(duration_ms).rpartition('.')[0]}")
-
-
-def _in_browser(options: Options, contents: Contents, session: str, wishes: Wishes) -> Iterator[StreamRecord]:
-    from ..engines import needs_extra
-    from ..receivers import IN_BROWSER
-
-    with needs_extra("serving"):
-        from ..receivers import browser
-    from ..receivers.preparing import prepare
-    from ..serving.server import Server, parse_bind
-
-    host, port = parse_bind(options.bind) if options.bind else ("0.0.0.0", 0)
-    film = browser.Film()
-    with (
-        Server(host, port, routes=film.routes) as server,
-        tempfile.TemporaryDirectory(prefix="streamlation-cast-") as folder,
-    ):
-        media = prepare(contents, IN_BROWSER, wishes, server, Path(folder))
-        yield from browser.played(film, media, session, options.input, server)
-
-
-def _way_out(options: Options, path: str) -> str:
-    if not path:
-        return f"to watch it by hand open {options.input}"
-    return f"`streamlation cast {options.input} --to browser` serves it at an address to open by hand"
-
-
-def _server(options: Options, device: Device, kind: Kind) -> Server:
-    """A server that the device reaches; nothing is served to the network but what has an unguessable path."""
-    from ..serving.server import Server, address_towards, parse_bind
-
-    if options.bind:
-        host, port = parse_bind(options.bind if ":" in options.bind or options.bind.isdigit() else f"{options.bind}:0")
-        return Server(host, port)
-    return Server(address_towards(device.host) if kind.pulls else "127.0.0.1", 0)
-
-
-def _played(
-    options: Options, session: str, receiver: Receiver, media: Media, way_out: str, *, stays: bool
-) -> Iterator[StreamRecord]:
-    from ..receivers.casting import Casting
-    from ..receivers.keys import HELP, Keys, single_keys
-
-    with single_keys() as has_keys, _Line(receiver.device) as line:
-        casting = Casting(session, receiver, media, way_out, patience_s=options.patience, show=line.show)
-        ended = False
-        try:
-            casting.start(None if options.volume is None else options.volume / 100)
-            if has_keys:
-                casting.commands = Keys(media, casting.stop, line.say).commands
-                line.say(HELP)
-            yield from casting.watch(until=_anything if stays else _has_begun)
-            ended = True
-        finally:
-            if not ended:
-                _stop_quietly(casting)
-
-
-def _anything(_playback: Playback) -> bool:
-    return False
-
-
-def _has_begun(playback: Playback) -> bool:
-    return playback.state in ("playing", "paused")
-
-
-def _stop_quietly(casting: Casting) -> None:
-    """What led here is already being reported."""
-    try:
-        casting.stop()
-    except Unavailable as error:
-        logger.info("%s", error.message)
-
-
-class _Line:
-    """How the device is, on one line of standard error where that is a terminal."""
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._on = sys.stderr.isatty()
-        self._shown = ""
-
-    def __enter__(self) -> _Line:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            print(file=sys.stderr)
-
-    def show(self, playback: Playback) -> None:
-        """Replaces the line."""
-        if not self._on:
-            return
-        position = clock(playback.position_ms).rpartition(".")[0] if playback.position_ms is not None else ""
-        length = f" of {clock(playback.duration_ms).rpartition('.')[0]}" if playback.duration_ms else ""
-        volume = f", volume {playback.volume:.0%}" if playback.volume is not None else ""
-        text = f"{self._device.name}: {playback.state} {position}{length}{volume}"
-        if text != self._shown:
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-            self._shown = text
-
-    def say(self, text: str) -> None:
-        """A line that stays."""
-        print(f"\r\x1b[K{text}" if self._on else text, file=sys.stderr, flush=True)
-        self._shown = ""
-
-
-def _command(options: Options) -> Iterator[StreamRecord]:
-    """What is asked of a running device, then how it is."""
-    from .ingest import parse_time
-
-    session = f"cast-{options.to}"
-    kind, receiver = _connect(options)
-    try:
-        before = receiver.playback()
-        yield Header(session, proto=PROTO, source=receiver.device.uri)
-        plays = before.state not in ("idle", "ended", "stopped", "failed")
-        if not plays and kind.pulls and (options.pause or options.resume or options.seek or options.stop):
-            raise Unavailable(f"{receiver.device.name} plays nothing")
-        if options.seek:
-            _check_time("--seek", options.seek, parse_time("--seek", options.seek), before.duration_ms)
-        if options.volume is not None:
-            receiver.set_volume(options.volume / 100)
-        if options.pause:
-            receiver.pause()
-        if options.resume:
-            receiver.resume()
-        if options.seek:
-            receiver.seek(parse_time("--seek", options.seek))
-        if options.stop:
-            receiver.stop()
-        playback = receiver.playback()
-        counters = {
-            name: value
-            for name, value in (
-                ("position_ms", playback.position_ms), ("duration_ms", playback.duration_ms), ("volume", playback.volume),
-                *playback.counters,
-            )
-            if value is not None
-        }  # fmt: skip
-        what = f": {playback.title}" if playback.title and playback.state != "idle" else ""
-        yield Status(
-            session, stage=STAGE, state="completed", counters=counters,
-            detail=f"{playback.state} on {receiver.device.name} ({receiver.device.kind}){what}",
-        )  # fmt: skip
-        yield Eos(session)
-    finally:
-        receiver.close()
+        yield from playing.played(contents, session, wishes, options)
