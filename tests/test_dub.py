@@ -301,7 +301,7 @@ def test_a_reader_that_goes_away_leaves_no_finished_file(tmp_path: Path) -> None
     produced = dub.stage(dub.Options(output=(str(path),), engine="espeak"))(iter(talk()))
     while not isinstance(next(produced), Speech):
         pass
-    produced.close()  # type: ignore[attr-defined]
+    produced.close()
     assert not path.exists()
 
 

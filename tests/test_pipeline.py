@@ -93,7 +93,7 @@ def test_closing_the_output_stops_an_endless_source() -> None:
     before = threading.active_count()
     output = pipeline.run((), [("source", lambda _: endless(closed)), ("one", same), ("two", same)])
     next(output)
-    output.close()  # type: ignore[attr-defined]
+    output.close()
     assert closed.wait(5)
     assert threading.active_count() == before
 
@@ -108,7 +108,7 @@ def test_a_light_stage_shares_a_thread_and_is_told_of_and_stopped_like_any_other
     output = pipeline.run((), [("ingest", lambda _: endless(closed)), ("one", same), ("two", same)], observe=observe)
     for _ in range(5):
         next(output)
-    output.close()  # type: ignore[attr-defined]
+    output.close()
     assert closed.wait(5)
     assert threads == {"ingest": {"stage one"}, "one": {"stage one"}, "two": {"stage two"}}
 

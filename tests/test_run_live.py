@@ -52,7 +52,7 @@ def test_leaving_early_ends_the_sources() -> None:
 
     merged = merge_live([endless()])
     next(merged)
-    merged.close()  # type: ignore[attr-defined]
+    merged.close()
     assert closed.wait(10)
 
 

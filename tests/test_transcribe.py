@@ -321,7 +321,7 @@ def test_no_thread_outlives_its_session(talk: Audio, whole: bool) -> None:
     else:
         stopped = stage(Options(engine="stub"))(iter(records))
         next(r for r in stopped if isinstance(r, Status))
-        stopped.close()  # type: ignore[attr-defined]
+        stopped.close()
     ended = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("window")]
     for thread in ended:
         thread.join(10)

@@ -18,7 +18,7 @@ from . import ndjson, render, stdio
 from .artefacts import writing
 from .errors import StreamlationError
 from .records import AnyRecord, Eos, Error, Header, Status, StreamRecord, Unknown, ends_session, type_name
-from .sessions import Stage
+from .sessions import Records, Stage
 
 Observer = Callable[[str, StreamRecord], None]
 """Called with a stage's name and each record it yields."""
@@ -31,7 +31,7 @@ def contained(name: str, stage: Stage) -> Stage:
     """
     logger = logging.getLogger(f"streamlation.{name}")
 
-    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+    def run(records: Iterable[StreamRecord]) -> Records:
         counts: dict[str, dict[str, int]] = {}
         try:
             for record in stage(records):
@@ -118,7 +118,7 @@ def run(
                 if records_out:
                     write(record, as_text=as_text, line=reader.line_of(record) if reader is not None else None)
         finally:
-            produced.close()  # type: ignore[attr-defined]
+            produced.close()
 
     if reader is None:
         work(())

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 from . import memory
 from .filter import Observer, contained
 from .records import StreamRecord
-from .sessions import Stage, Wake
+from .sessions import Records, Stage, Wake
 
 CAPACITY = 256
 """Records a channel holds; about two minutes of PCM, a few seconds of packets."""
@@ -70,7 +70,7 @@ class Channel:
             self._items.clear()
             self._changed.notify_all()
 
-    def __iter__(self) -> Iterator[StreamRecord]:
+    def __iter__(self) -> Records:
         try:
             while True:
                 with self._changed:
@@ -88,7 +88,7 @@ class Channel:
 
 def run(
     source: Iterable[StreamRecord], stages: Sequence[tuple[str, Stage]], *, observe: Observer | None = None
-) -> Iterator[StreamRecord]:
+) -> Records:
     """What the last stage yields; `observe` is told of what every stage yields, in that stage's thread.
 
     Closing the returned iterator stops every thread.
@@ -110,11 +110,9 @@ def run(
         upstream = channel
     for thread in threads:
         thread.start()
-    output = iter(upstream)
     try:
-        yield from output
+        yield from upstream
     finally:
-        output.close()  # type: ignore[attr-defined]
         for thread in threads:
             thread.join()
 
@@ -122,7 +120,7 @@ def run(
 def _drive(
     name: str,
     upstream: Iterable[StreamRecord],
-    produced: Iterator[StreamRecord],
+    produced: Records,
     channel: Channel,
     observe: Observer | None,
 ) -> None:
@@ -134,15 +132,13 @@ def _drive(
     finally:
         if isinstance(upstream, Channel):
             upstream.cancel()
-        produced.close()  # type: ignore[attr-defined]
+        produced.close()
         if isinstance(upstream, Generator):
             upstream.close()
         channel.end()
 
 
-def _observed(
-    name: str, produced: Iterator[StreamRecord], observe: Observer | None
-) -> Generator[StreamRecord, None, None]:
+def _observed(name: str, produced: Records, observe: Observer | None) -> Records:
     """What a stage yields, each record told of first."""
     try:
         for record in produced:
@@ -150,4 +146,4 @@ def _observed(
                 observe(name, record)
             yield record
     finally:
-        produced.close()  # type: ignore[attr-defined]
+        produced.close()

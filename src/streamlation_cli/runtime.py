@@ -16,7 +16,7 @@ from . import filter as filter_
 from . import ndjson, stdio
 from .artefacts import writing
 from .records import Error, Header, StreamRecord, Unknown, ends_session
-from .sessions import Stage
+from .sessions import Records, Stage
 from .stages import Verb
 
 
@@ -105,7 +105,7 @@ def wants_text(output_form: str | None) -> bool:
     return output_form == "text" or (output_form is None and stdio.stdout_is_terminal())
 
 
-def interruptible(records: Iterator[StreamRecord], name: str) -> Iterator[StreamRecord]:
+def interruptible(records: Iterator[StreamRecord], name: str) -> Records:
     """A source's records until a signal asks for the end: then a fatal error for each session that is open."""
     open_sessions: dict[str, None] = {}
     try:

@@ -15,7 +15,9 @@ from typing import Protocol, runtime_checkable
 from .errors import StreamlationError, UsageError
 from .records import Eos, Error, Header, StreamRecord, Unknown, ends_session
 
-Stage = Callable[[Iterable[StreamRecord]], Iterator[StreamRecord]]
+Records = Generator[StreamRecord, None, None]
+"""What a stage yields; closing it ends the stage's work."""
+Stage = Callable[[Iterable[StreamRecord]], Records]
 """What a verb does: records in, records out; the end of the input is the end of the loop."""
 
 

@@ -13,7 +13,7 @@ from ..delivery.joining import Settings
 from ..errors import UsageError
 from ..records import Eos, Error, Header, State, Status, StreamRecord, ends_session
 from ..serving.server import Server
-from ..sessions import Stage, by_session, fails, refuses
+from ..sessions import Records, Stage, by_session, fails, refuses
 from . import KINDS, Kind, Media, Playback, Receiver
 from .casting import REPORT_S, STAGE, Casting, or_else
 from .connecting import server_for
@@ -173,7 +173,7 @@ def stage(options: Options, settings: Settings, wishes: Wishes) -> Stage:
     cannot heed the wishes, Unavailable where there is none.
     """
 
-    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+    def run(records: Iterable[StreamRecord]) -> Records:
         playing: dict[str, bool] = {}
         """Session → whether it is live."""
         with ExitStack() as stack:

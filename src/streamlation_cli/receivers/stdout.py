@@ -18,7 +18,7 @@ from ..delivery.tracks import Track, Unit
 from ..errors import Unavailable, UsageError
 from ..media.libav import Pipe
 from ..records import PROTO, Eos, Error, Header, State, Status, StreamRecord
-from ..sessions import Stage, by_session, refuses
+from ..sessions import Records, Stage, by_session, refuses
 from .casting import REPORT_S, STAGE
 from .contents import Contents
 from .playlists import OFF
@@ -175,7 +175,7 @@ def stage(format: str, settings: Settings, wishes: Wishes) -> Stage:
     container = container_of(STDOUT, format)
     _has_place(container, wishes)
 
-    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+    def run(records: Iterable[StreamRecord]) -> Records:
         first: list[str] = []
 
         def make(header: Header) -> _Session:

@@ -37,7 +37,7 @@ Examples:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..artefacts import STDOUT, Targets
@@ -46,7 +46,7 @@ from ..engines import StubOptions
 from ..errors import UsageError
 from ..options import option
 from ..records import StreamRecord
-from ..sessions import Stage, by_session
+from ..sessions import Records, Stage, by_session
 
 STAGE = "dub"
 
@@ -114,7 +114,7 @@ def stage(options: Options) -> Stage:
     reports = [Targets(options.report)] if options.report else []
     Cast(options)  # shows what is wrong with a map or a lexicon before anything is read
 
-    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+    def run(records: Iterable[StreamRecord]) -> Records:
         cast = Cast(options)
         kind = LiveDubbing if options.live else Dubbing
         try:

@@ -34,7 +34,7 @@ Examples:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..artefacts import STDOUT, Targets
@@ -43,7 +43,7 @@ from ..delivery.settings import PresentationOptions
 from ..errors import UsageError
 from ..options import option
 from ..records import StreamRecord
-from ..sessions import Stage, by_session, refuses
+from ..sessions import Records, Stage, by_session, refuses
 
 STAGE = "mux"
 
@@ -97,7 +97,7 @@ def stage(options: Options) -> Stage:
     outputs = [(Targets(name), destination(name, options)) for name in dict.fromkeys(options.output)]
     one_session = not all(targets.are_many for targets, _ in outputs)
 
-    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+    def run(records: Iterable[StreamRecord]) -> Records:
         with contextlib.closing(by_session(STAGE, lambda header: Muxing(header, options, outputs))(records)) as muxed:
             for record in muxed:
                 yield record

@@ -45,7 +45,7 @@ from ..options import Flag, argument, flags_of, key_of, option, settings
 from ..progress import Progress
 from ..records import Eos, Error, Header, StreamRecord, ends_session
 from ..runtime import Chain, interruptible
-from ..sessions import Stage, by_session
+from ..sessions import Records, Stage, by_session
 from ..view import View
 from . import BY_NAME
 
@@ -228,7 +228,7 @@ def session_names(inputs: Sequence[str]) -> list[str]:
     return names
 
 
-def until_refused(source: Iterator[StreamRecord], refused: Mapping[str, Error]) -> Iterator[StreamRecord]:
+def until_refused(source: Records, refused: Mapping[str, Error]) -> Records:
     """The source's records until a stage downstream refuses its session: nothing is to be worked on of what nobody takes."""
     try:
         for record in source:
@@ -237,10 +237,10 @@ def until_refused(source: Iterator[StreamRecord], refused: Mapping[str, Error]) 
                 return
             yield record
     finally:
-        source.close()  # type: ignore[attr-defined]
+        source.close()
 
 
-def merge(sources: Iterable[Iterator[StreamRecord]], jobs: int) -> Iterator[StreamRecord]:
+def merge(sources: Iterable[Records], jobs: int) -> Records:
     """The records of all sources, `jobs` sources at a time, a record from each in turn."""
     waiting = deque(sources)
     active: deque[Iterator[StreamRecord]] = deque()
@@ -256,7 +256,7 @@ def merge(sources: Iterable[Iterator[StreamRecord]], jobs: int) -> Iterator[Stre
             active.append(source)
 
 
-def merge_live(sources: Sequence[Iterator[StreamRecord]]) -> Iterator[StreamRecord]:
+def merge_live(sources: Sequence[Records]) -> Records:
     """The records of all sources as they come, a thread a source: one that is silent does not hold up the others."""
     if len(sources) == 1:
         yield from sources[0]
@@ -265,7 +265,7 @@ def merge_live(sources: Sequence[Iterator[StreamRecord]]) -> Iterator[StreamReco
     left = len(sources)
     lock = threading.Lock()
 
-    def forward(source: Iterator[StreamRecord]) -> None:
+    def forward(source: Records) -> None:
         nonlocal left
         try:
             for record in source:
@@ -273,7 +273,7 @@ def merge_live(sources: Sequence[Iterator[StreamRecord]]) -> Iterator[StreamReco
         except pipeline.Cancelled:
             pass  # nobody reads any more
         finally:
-            source.close()  # type: ignore[attr-defined]
+            source.close()
             with lock:
                 left -= 1
                 if not left:

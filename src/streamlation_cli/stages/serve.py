@@ -44,7 +44,7 @@ from ..delivery.settings import PresentationOptions
 from ..errors import UsageError
 from ..options import option
 from ..records import Header, StreamRecord, Unknown, ends_session
-from ..sessions import Stage
+from ..sessions import Records, Stage
 
 STAGE = "serve"
 logger = logging.getLogger("streamlation.serve")
@@ -136,7 +136,7 @@ def stage(options: Options, name: str = STAGE) -> Stage:
         stack.callback(players.close)
     _announce(server.address, access.view_token, access.control_token)
 
-    def seen(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+    def seen(records: Iterable[StreamRecord]) -> Records:
         for record in records:
             board.see(record)
             yield record
@@ -154,7 +154,7 @@ def stage(options: Options, name: str = STAGE) -> Stage:
             if status is not None:
                 yield status
 
-    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+    def run(records: Iterable[StreamRecord]) -> Records:
         with stack:
             for record in records:
                 said = players.see(record) if players is not None else []

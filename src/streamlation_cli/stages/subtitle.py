@@ -29,7 +29,7 @@ has a line for each utterance.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .. import stdio
@@ -38,7 +38,7 @@ from ..captions.settings import FORMATS, LayoutOptions, Limits, format_of
 from ..errors import UsageError
 from ..options import option
 from ..records import Header, StreamRecord
-from ..sessions import Stage, by_session
+from ..sessions import Records, Stage, by_session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def stage(options: Options) -> Stage:
     outputs = [(Targets(name), _format_of(name, options)) for name in ([] if watched else _artefacts(options))]
     to_stream = options.format == "ndjson" and (not options.output or STDOUT in options.output)
 
-    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+    def run(records: Iterable[StreamRecord]) -> Records:
         view: View | None = None
 
         def make(header: Header) -> Captioning:

@@ -37,7 +37,7 @@ Examples:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ from ..engines import StubOptions
 from ..errors import UsageError
 from ..options import option
 from ..records import StreamRecord
-from ..sessions import Stage, by_session
+from ..sessions import Records, Stage, by_session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def stage(options: Options) -> Stage:
         raise UsageError(f"--engine: {options.engine!r} is not one of auto, {', '.join(routes.ENGINES)}")
     terms = glossary.load(Path(options.glossary)) if options.glossary else []
 
-    def run(records: Iterable[StreamRecord]) -> Iterator[StreamRecord]:
+    def run(records: Iterable[StreamRecord]) -> Records:
         # Here, not outside: an opened engine belongs to the thread that runs the stage.
         work = Work(options, terms)
         try:
