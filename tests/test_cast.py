@@ -671,6 +671,15 @@ def test_every_kind_is_whole() -> None:
         assert not kind.pulls or kind.name == "stub" or kind.buffer_ms >= 4000
 
 
+def test_records_in_a_browser_are_served_where_it_says() -> None:
+    stdin = b'{"type":"header","session":"s","proto":1,"source":"x"}\n{"type":"eos","session":"s"}\n'
+    for bind, host in (("127.0.0.1", "127.0.0.1"), ("localhost:0", "localhost"), ("::1", "[::1]")):
+        result = streamlation("cast", "--to", "browser", "--bind", bind, stdin=stdin).ok()
+        address = re.search(rf"http://{re.escape(host)}:(\d+)/", result.stderr)
+        assert address, result.stderr
+        assert address[1] != "8080"  # any free port where none is named
+
+
 def test_the_page_of_a_film_plays_it_with_subtitles(folder: Path, talk: Path) -> None:
     from chromium import chromium, page_of
 

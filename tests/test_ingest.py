@@ -36,9 +36,10 @@ from media import (
     wav,
 )  # fmt: skip
 from streamlation_cli.errors import UsageError
+from streamlation_cli.options import parse_time
 from streamlation_cli.records import Transcript
 from streamlation_cli.stages import ingest
-from streamlation_cli.stages.ingest import Options, Pacer, parse_time
+from streamlation_cli.stages.ingest import Options, Pacer
 from support import PROGRAM, shell, streamlation
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -167,3 +168,21 @@ def settings(verb: str, options_class: type, given: Mapping[str, Any], profile: 
             elif not flag.own and key in profile and not isinstance(profile[key], dict):
                 values[field] = check(flag, profile[key], f"profile key {key}")
     return options_class(**values)
+
+
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)")
+
+
+def parse_time(flag: str, text: str) -> int:
+    """Milliseconds of `90`, `1:30`, `0:01:30.5`; raises UsageError that names the flag.
+
+    >>> parse_time("--start", "90.25"), parse_time("--start", "1:01:30")
+    (90250, 3690000)
+    """
+    match = _TIME.fullmatch(text.strip())
+    if not match:
+        raise UsageError(f"{flag}: {text!r} is no time; write seconds (90.5) or HH:MM:SS.mmm (00:01:30.500)")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    if match[2] is not None and (seconds >= 60 or (match[1] is not None and minutes >= 60)):
+        raise UsageError(f"{flag}: {text!r} is no time: minutes and seconds go up to 59")
+    return round(((hours * 60 + minutes) * 60 + seconds) * 1000)

@@ -7,6 +7,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 KINDS = ("whisper", "firefox", "ct2", "piper", "speaker")
 """Recognition, translation by Firefox models, translation by CTranslate2 models, voices, telling speakers apart."""
@@ -80,15 +81,14 @@ def derive(kind: str, name: str) -> Model | None:
     return None
 
 
-def _model(table: dict[str, object]) -> Model:
+def _model(table: dict[str, Any]) -> Model:
     values = dict(table)
     files = values.pop("file", [])
-    assert isinstance(files, list)
     for key in ("languages", "packages", "include"):
-        values[key] = tuple(values.get(key, ()))  # type: ignore[arg-type]
+        values[key] = tuple(values.get(key, ()))
     return Model(
         files=tuple(
             ModelFile(name=f["name"], size=f["size"], sha256=f["sha256"], origins=tuple(f["from"])) for f in files
         ),
-        **values,  # type: ignore[arg-type]
+        **values,
     )

@@ -103,9 +103,9 @@ def human(size: int) -> str:
 def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        document = json.loads(path.read_bytes())
+        document: dict[str, Any] = json.loads(path.read_bytes())
         if all(safe_name(f["name"]) and f["size"] >= 0 and isinstance(f["sha256"], str) for f in document["files"]):
-            return document  # type: ignore[no-any-return]
+            return document
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise ModelDamaged(f"{path} cannot be read; remove {folder} and pull the model again")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import Unavailable
+from ..options import parse_time
 from ..records import PROTO, Eos, Header, Status, StreamRecord
-from ..stages.ingest import parse_time
 from .casting import STAGE
-from .connecting import connect
+from .connecting import connect, found
 from .wishes import check_place
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def commanded(options: Options, session: str) -> Iterator[StreamRecord]:
 
     Raises UsageError for a place past the end, Unavailable where the device plays nothing, does not answer or cannot do that.
     """
-    kind, receiver = connect(options.to, options.timeout)
+    device, kind = found(options.to, options.timeout)
+    receiver = connect(device, kind, options.timeout)
     try:
         before = receiver.playback()
         yield Header(session, proto=PROTO, source=receiver.device.uri)

@@ -9,21 +9,29 @@ from .finding import DISCOVERY_S, find
 from .wishes import Wishes, heeds
 
 
-def connect(target: str, timeout_s: float, wishes: Wishes | None = None) -> tuple[Kind, Receiver]:
-    """Finds a device by its name, address or URI, and connects to it. A signal interrupts the wait at once.
+def found(target: str, timeout_s: float, wishes: Wishes | None = None) -> tuple[Device, Kind]:
+    """The device of a name, address or URI, and its kind. A signal interrupts the wait at once.
 
     Raises UsageError where `target` can mean several or devices of that kind cannot heed the wishes, Unavailable where there
-    is none or it does not answer within `timeout_s`, Interrupted.
+    is none within `timeout_s`, Interrupted.
     """
     with stdio.woken_by_signals():
         device = find(target, min(DISCOVERY_S, timeout_s))
     kind = KINDS[device.kind]
     if wishes is not None:
         heeds(kind, wishes)
+    return device, kind
+
+
+def connect(device: Device, kind: Kind, timeout_s: float) -> Receiver:
+    """Connects to a device. A signal interrupts the wait at once.
+
+    Raises Unavailable where it does not answer within `timeout_s`, Interrupted.
+    """
     module = kind.load()
     with stdio.woken_by_signals():
         receiver: Receiver = module.connect(device, timeout_s)
-    return kind, receiver
+    return receiver
 
 
 def server_for(device: Device, kind: Kind, bind: str) -> Server:

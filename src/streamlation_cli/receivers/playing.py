@@ -14,7 +14,7 @@ from ..records import PROTO, Eos, Header, StreamRecord
 from ..render import clock
 from . import Device, Media, Playback, Receiver
 from .casting import Casting, or_else
-from .connecting import connect, server_for
+from .connecting import connect, found, server_for
 from .contents import Contents
 from .keys import HELP, Keys, single_keys
 from .preparing import prepare
@@ -33,7 +33,8 @@ def played(contents: Contents, session: str, wishes: Wishes, options: Options) -
     """
     way_out = _way_out(contents)
     with or_else(way_out):
-        kind, receiver = connect(options.to, options.timeout, wishes)
+        device, kind = found(options.to, options.timeout, wishes)
+        receiver = connect(device, kind, options.timeout)
     with ExitStack() as stack:
         stack.callback(receiver.close)
         server = stack.enter_context(server_for(receiver.device, kind, options.bind))

@@ -14,13 +14,12 @@ from ..errors import UsageError
 from ..records import Eos, Error, Header, State, Status, StreamRecord, ends_session
 from ..serving.server import Server
 from ..sessions import Records, Stage, by_session, fails, refuses
-from . import KINDS, Kind, Media, Playback, Receiver
+from . import Kind, Media, Playback, Receiver
 from .casting import REPORT_S, STAGE, Casting, or_else
-from .connecting import server_for
-from .finding import DISCOVERY_S, find
+from .connecting import connect, found, server_for
 from .playlists import Chosen
 from .streaming import Streaming
-from .wishes import Wishes, heeds
+from .wishes import Wishes
 
 if TYPE_CHECKING:
     from ..stages.cast import Options
@@ -178,9 +177,7 @@ def stage(options: Options, settings: Settings, wishes: Wishes) -> Stage:
         """Session → whether it is live."""
         with ExitStack() as stack:
             with or_else(_WAY_OUT):
-                device = find(options.to, min(DISCOVERY_S, options.timeout))
-            kind = KINDS[device.kind]
-            heeds(kind, wishes)
+                device, kind = found(options.to, options.timeout, wishes)
             server = stack.enter_context(server_for(device, kind, options.bind))
 
             def make(header: Header) -> _Session:
@@ -191,7 +188,7 @@ def stage(options: Options, settings: Settings, wishes: Wishes) -> Stage:
                     )
                 playing[header.session] = header.live
                 with or_else(_WAY_OUT):
-                    receiver: Receiver = kind.load().connect(device, options.timeout)
+                    receiver = connect(device, kind, options.timeout)
                 stack.callback(receiver.close)
                 return _Session(header, kind, receiver, server, wishes, settings, options)
 

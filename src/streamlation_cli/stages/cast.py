@@ -44,13 +44,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .. import stdio
 from ..delivery.settings import PresentationOptions
 from ..errors import StreamlationError, UsageError
-from ..options import argument, option
+from ..options import argument, option, parse_time
 from ..records import PROTO, Error, Header, StreamRecord
 from ..sessions import Stage
 
@@ -237,10 +237,7 @@ def stage(options: Options) -> Stage:
             mix=options.mix, keep_side=options.keep_side, duck_db=options.duck_db, target_latency=options.target_latency,
             video_codec=options.video_codec,
         )  # fmt: skip
-        if options.bind:
-            host, port = parse_bind(options.bind, usual_port=0)
-            own = replace(own, bind=f"[{host}]:{port}")
-        return serve.stage(own, STAGE)
+        return serve.stage(own, STAGE, parse_bind(options.bind, usual_port=0) if options.bind else None)
     from ..receivers import recording
 
     return recording.stage(options, settings, wishes)
@@ -249,7 +246,6 @@ def stage(options: Options) -> Stage:
 def _wishes(options: Options) -> Wishes:
     from ..receivers.contents import read_subtitles
     from ..receivers.wishes import Wishes
-    from .ingest import parse_time
 
     return Wishes(
         audio_language=options.audio_language,

@@ -19,7 +19,6 @@ whep, alsa; standard input and endless http streams (Icecast) with --live. rtmp,
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ import msgspec
 
 from .. import sources, stdio
 from ..errors import StreamlationError, UsageError
-from ..options import argument, option
+from ..options import argument, option, parse_time
 from ..records import Eos, Error, Packet, Status, StreamRecord, Transcript
 from ..sources import STDIN, Media, Request, raw
 
@@ -127,24 +126,6 @@ def request_of(options: Options) -> Request:
     sources.transport_of(request)  # so that an address of an unknown kind is told at once
     raw.check(request)
     return request
-
-
-_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)")
-
-
-def parse_time(flag: str, text: str) -> int:
-    """Milliseconds of `90`, `1:30`, `0:01:30.5`; raises UsageError that names the flag.
-
-    >>> parse_time("--start", "90.25"), parse_time("--start", "1:01:30")
-    (90250, 3690000)
-    """
-    match = _TIME.fullmatch(text.strip())
-    if not match:
-        raise UsageError(f"{flag}: {text!r} is no time; write seconds (90.5) or HH:MM:SS.mmm (00:01:30.500)")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    if match[2] is not None and (seconds >= 60 or (match[1] is not None and minutes >= 60)):
-        raise UsageError(f"{flag}: {text!r} is no time: minutes and seconds go up to 59")
-    return round(((hours * 60 + minutes) * 60 + seconds) * 1000)
 
 
 def session_name(name: str) -> str:

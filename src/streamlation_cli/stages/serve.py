@@ -82,15 +82,15 @@ class Options(PresentationOptions):
     )  # fmt: skip
 
 
-def stage(options: Options, name: str = STAGE) -> Stage:
-    """Serves what passes by; `name` is who reports.
+def stage(options: Options, name: str = STAGE, address: tuple[str, int] | None = None) -> Stage:
+    """Serves what passes by; `name` is who reports, `address` the host and port instead of what `--bind` says.
 
     Raises UsageError for an address that is none, Unavailable where it cannot be served on.
     """
     from ..engines import needs_extra
     from ..serving.server import Server, parse_bind
 
-    host, port = parse_bind(options.bind)
+    host, port = address or parse_bind(options.bind)
     from ..delivery import pictures
     from ..delivery.joining import Settings
 

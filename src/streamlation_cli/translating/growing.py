@@ -171,7 +171,7 @@ def _reach(said: Sequence[str], pieces: Sequence[str], target: str, before: Sequ
     """After how many of `pieces` to go on when `said` has been said: what is lost and what is said twice weighed up."""
     small_said, small_pieces = _small(said, target), _small(pieces, target)
     like = _likes(said, pieces, small_said)
-    instead = _instead(before, pieces, len(said), target, like)
+    instead = _instead(before, pieces, len(said), (_small(before, target), small_pieces), like)
     says = like | instead
 
     def lost(at: int) -> float:
@@ -193,14 +193,14 @@ def _reach(said: Sequence[str], pieces: Sequence[str], target: str, before: Sequ
 
 
 def _instead(
-    before: Sequence[str], pieces: Sequence[str], said: int, target: str, like: Mapping[int, int]
+    before: Sequence[str], pieces: Sequence[str], said: int, small: tuple[Sequence[bool], Sequence[bool]], like: Mapping[int, int]
 ) -> dict[int, int]:  # fmt: skip
     """Which of `pieces` stand where another of the first `said` words of `before` stood, between words that stay.
 
-    Words of meaning stand for each other, and so do small words; where there are more of them now, which one is new cannot be told.
+    Words of meaning stand for each other, and so do small words, which `small` tells of both; where there are more of them now, which
+    one is new cannot be told.
     """
     instead: dict[int, int] = {}
-    small = _small(before, target), _small(pieces, target)
     changes = SequenceMatcher(None, [_bare(one) for one in before], [_bare(one) for one in pieces], autojunk=False)
     for kind, start, end, at, until in changes.get_opcodes():
         if kind != "replace" or end == len(before) or until == len(pieces):
